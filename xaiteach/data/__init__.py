@@ -1,0 +1,11 @@
+"""Data sets that need no network, each with the truth that an explanation can be held against.
+
+>>> from xaiteach import data
+>>> data.mnist1d().mask_test.shape
+(1000, 40)
+"""
+
+from xaiteach.data.crops import SOURCES, Crops, Pair, Source, crops
+from xaiteach.data.mnist1d import Mnist1D, mnist1d, templates
+
+__all__ = ["SOURCES", "Crops", "Mnist1D", "Pair", "Source", "crops", "mnist1d", "templates"]
