@@ -1,0 +1,23 @@
+"""Networks to explain: small packaged ones, untrained ones by name and seed, and torchvision's.
+
+>>> from xaiteach import models
+>>> model = models.load("crops_cnn")
+>>> models.provenance("crops_cnn")["licence"]
+'Apache-2.0'
+"""
+
+from xaiteach.models.nets import CropsCNN, FlatHead
+from xaiteach.models.pretrained import pretrained
+from xaiteach.models.registry import ModelCard, available, build, card, load, provenance
+
+__all__ = [
+    "CropsCNN",
+    "FlatHead",
+    "ModelCard",
+    "available",
+    "build",
+    "card",
+    "load",
+    "pretrained",
+    "provenance",
+]
