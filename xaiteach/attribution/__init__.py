@@ -1,0 +1,13 @@
+"""Attribution: what a model's score rests on, by many methods through one verb.
+
+>>> from xaiteach.attribution import methods
+>>> sorted(methods("cam"))
+['grad_cam']
+"""
+
+from __future__ import annotations
+
+from xaiteach.attribution.base import Attribution, explain
+from xaiteach.attribution.registry import methods
+
+__all__ = ["Attribution", "explain", "methods"]

@@ -1,0 +1,11 @@
+"""Figures: arrays in, a matplotlib Figure out, and the one line that reads it.
+
+Importing this loads no matplotlib, and drawing leaves pyplot's global state alone.
+"""
+
+from __future__ import annotations
+
+from xaiteach.plots.heat_maps import compare, heat_map
+from xaiteach.plots.reading import alt_text
+
+__all__ = ["alt_text", "compare", "heat_map"]

@@ -1,0 +1,246 @@
+"""Heat maps of one sample, alone or several on one scale.
+
+A signed map is drawn with a diverging palette centred at exactly 0, limits symmetric; at half the limit a solid
+(positive) or dashed (negative) line keeps the sign in a grey print. A map with no negative value gets a sequential one.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from xaiteach.errors import OptionError, ShapeError
+from xaiteach.plots.reading import alt_text, as_map, as_mask, number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from xaiteach.plots.figure import ReadableFigure
+
+__all__ = ["compare", "heat_map"]
+
+_COLUMNS = 4
+
+
+class Scale(NamedTuple):
+    """Colours and limits that all maps of a figure share."""
+
+    low: float
+    high: float
+    palette: str
+    label: str
+    clipped: bool
+
+
+def heat_map(
+    image: Any,
+    map: Any,
+    *,
+    title: str = "",
+    units: str = "attribution",
+    mask: Any = None,
+    signed: bool | None = None,
+    clip: float = 100.0,
+    palette: str = "RdBu_r",
+) -> ReadableFigure:
+    """One sample's map beside (2-D) or below (1-D) what it explains, with a labelled colour bar.
+
+    Parameters
+        image : Tensor or array, shape (h, w), (c, h, w), (length,), (c, length), or None to draw the map alone.
+        map : Tensor or array, shape (h, w) or (length,).
+        title : str. Put over the map.
+        units : str. Label of the colour bar.
+        mask : bool, the map's shape, or None. Outlined.
+        signed : bool or None. None: signed where a value is negative.
+        clip : float in (0, 100]. Percentile of the absolute values at which colours saturate; stated on the figure.
+        palette : name of a diverging colour map for a signed map; "PuOr_r" is safer for some colour deficiencies.
+    Returns
+        Figure; `.alt_text` is the line that reads it, also drawn below it.
+    Raises
+        ShapeError: a batch, NaN, or image or mask of another size than the map.
+        OptionError: clip outside (0, 100].
+    """
+    values = as_map(map)
+    scale = _scale([values], units, signed, clip, palette)
+    figure = _figure([values], [title or "map"], scale, image, mask)
+    return _read(figure, alt_text(values, mask=mask, name=title))
+
+
+def compare(
+    maps: Sequence[Any],
+    titles: Sequence[str],
+    *,
+    image: Any = None,
+    units: str = "attribution",
+    mask: Any = None,
+    signed: bool | None = None,
+    clip: float = 100.0,
+    palette: str = "RdBu_r",
+) -> ReadableFigure:
+    """Several maps on one shared scale: the same colour is the same number in each.
+
+    Parameters
+        maps : sequence of maps, each (h, w) or each (length,), of one shape.
+        titles : one for each map.
+        image, units, mask, signed, clip, palette : as for `heat_map`; `image` and `mask` belong to all maps.
+    Returns
+        Figure; `.alt_text` reads each map in turn.
+    Raises
+        ShapeError: no map, maps of several shapes, or not as many titles as maps.
+        OptionError: clip outside (0, 100].
+    """
+    arrays = [as_map(values, f"maps[{place}]") for place, values in enumerate(maps)]
+    shapes = sorted({values.shape for values in arrays})
+    if len(shapes) != 1:
+        raise ShapeError(
+            f"compare: `maps` must be one or more maps of one shape; got {shapes or 'none'}. "
+            "Try Attribution.map, which has the input's size for every method."
+        )
+    if len(titles) != len(arrays):
+        raise ShapeError(
+            f"compare: `titles` must name each of the {len(arrays)} maps; got {len(titles)}. Try one for each."
+        )
+    scale = _scale(arrays, units, signed, clip, palette)
+    figure = _figure(arrays, list(titles), scale, image, mask)
+    readings = [alt_text(values, mask=mask, name=name) for values, name in zip(arrays, titles, strict=True)]
+    return _read(figure, f"One scale, {number(scale.low)} to {number(scale.high)}. {' '.join(readings)}")
+
+
+def _scale(maps: Sequence[NDArray[np.float64]], units: str, signed: bool | None, clip: float, palette: str) -> Scale:
+    if not 0 < clip <= 100:
+        raise OptionError(f"`clip` must be a percentile above 0, up to 100; got {clip!r}. Try clip=99.")
+    everything = np.concatenate([values.ravel() for values in maps])
+    limit = float(np.percentile(np.abs(everything), clip)) or float(np.abs(everything).max()) or 1.0
+    if signed is None:
+        signed = bool((everything < 0).any())
+    clipped = bool((np.abs(everything) > limit).any())
+    label = f"{units}\n(colours end at percentile {clip:g} of |map|)" if clipped else units
+    return Scale(-limit if signed else 0.0, limit, palette if signed else "viridis", label, clipped)
+
+
+def _read(figure: ReadableFigure, text: str) -> ReadableFigure:
+    """`figure` with its reading, as an attribute and in small print below."""
+    figure.alt_text = text
+    width = int(figure.get_figwidth() * 15)
+    figure.supxlabel("\n".join(textwrap.wrap(text, width)), fontsize=8)
+    return figure
+
+
+def _figure(
+    maps: Sequence[NDArray[np.float64]], titles: Sequence[str], scale: Scale, image: Any, mask: Any
+) -> ReadableFigure:
+    shape = maps[0].shape
+    picture = None if image is None else _picture(image, shape)
+    outline = None if mask is None else as_mask(mask, shape)
+    flat = len(shape) == 1
+    axes = _panels(len(maps) + (picture is not None), flat)
+    figure: ReadableFigure = axes[0].figure  # type: ignore[assignment]  # made by _panels
+    shown = axes
+    if picture is not None:
+        (_draw_signal if flat else _draw_image)(axes[0], picture, outline)
+        axes[0].set_title("input", fontsize=9)
+        shown = axes[1:]
+    for panel, values, title in zip(shown, maps, titles, strict=True):
+        (_draw_bars if flat else _draw_map)(panel, values, scale, outline)
+        panel.set_title(title, fontsize=9)
+    _colour_bar(figure, shown, scale)
+    return figure
+
+
+def _panels(count: int, flat: bool) -> list[Axes]:
+    from xaiteach.plots.figure import ReadableFigure
+
+    columns = 1 if flat else min(count, _COLUMNS)
+    rows = -(-count // columns)
+    size = (6.5, 1.4 * rows + 0.8) if flat else (2.4 * columns + 1.2, 2.4 * rows + 0.8)
+    figure = ReadableFigure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=flat)
+    panels = list(grid.ravel())
+    for panel in panels[count:]:
+        panel.remove()
+    return panels[:count]
+
+
+def _picture(image: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """`image` as (h, w), (h, w, 3) in [0, 1], or (c, length)."""
+    array = np.asarray(image.detach().double().cpu().numpy() if hasattr(image, "detach") else image, dtype=np.float64)
+    rank = len(shape)
+    if array.ndim not in (rank, rank + 1) or array.shape[-rank:] != shape:
+        batch = array.ndim == rank + 2 and array.shape[-rank:] == shape
+        advice = (
+            "image[0]"
+            if batch
+            else "image.transpose(2, 0, 1) for channels last, and Attribution.map, which has the input's size"
+        )
+        raise ShapeError(f"`image` must have the map's size {shape}, channels first; got {array.shape}. Try {advice}.")
+    channels = array[None] if array.ndim == rank else array
+    if rank == 1:
+        return channels
+    if len(channels) != 3:
+        grey: NDArray[np.float64] = channels.mean(0)
+        return grey
+    low, high = float(channels.min()), float(channels.max())
+    if low < 0 or high > 1:
+        channels = (channels - low) / ((high - low) or 1.0)
+    colours: NDArray[np.float64] = np.moveaxis(channels, 0, -1)
+    return colours
+
+
+def _draw_image(panel: Axes, picture: NDArray[np.float64], outline: NDArray[np.bool_] | None) -> None:
+    panel.imshow(picture, cmap="gray")
+    _finish(panel, outline)
+
+
+def _draw_map(panel: Axes, values: NDArray[np.float64], scale: Scale, outline: NDArray[np.bool_] | None) -> None:
+    panel.imshow(values, cmap=scale.palette, vmin=scale.low, vmax=scale.high, interpolation="nearest")
+    if scale.low < 0 and min(values.shape) > 1:
+        for level, style in ((scale.high / 2, "solid"), (scale.low / 2, "dashed")):
+            if values.min() < level < values.max():
+                panel.contour(values, levels=[level], colors="black", linewidths=0.6, linestyles=style)
+    _finish(panel, outline)
+
+
+def _finish(panel: Axes, outline: NDArray[np.bool_] | None) -> None:
+    if outline is not None and outline.any() and not outline.all() and min(outline.shape) > 1:
+        panel.contour(outline, levels=[0.5], colors="lime", linewidths=1.2)
+    panel.set_xticks([])
+    panel.set_yticks([])
+
+
+def _draw_signal(panel: Axes, signal: NDArray[np.float64], outline: NDArray[np.bool_] | None) -> None:
+    _shade(panel, outline)
+    panel.plot(signal.T, linewidth=1)
+
+
+def _draw_bars(panel: Axes, values: NDArray[np.float64], scale: Scale, outline: NDArray[np.bool_] | None) -> None:
+    """The map as bars, whose heights carry the sign without colour."""
+    from matplotlib import colormaps
+
+    colours = colormaps[scale.palette]((values - scale.low) / (scale.high - scale.low))
+    _shade(panel, outline)
+    panel.bar(np.arange(len(values)), values, width=1.0, color=colours, edgecolor="black", linewidth=0.3)
+    panel.axhline(0, color="black", linewidth=0.6)
+    panel.set_ylim(1.05 * scale.low, 1.05 * scale.high)
+
+
+def _shade(panel: Axes, outline: NDArray[np.bool_] | None) -> None:
+    if outline is None:
+        return
+    steps = np.flatnonzero(np.diff(np.concatenate([[0], outline.astype(int), [0]])))
+    for start, stop in zip(steps[::2], steps[1::2], strict=True):
+        panel.axvspan(float(start) - 0.5, float(stop) - 0.5, color="lime", alpha=0.2, linewidth=0)
+
+
+def _colour_bar(figure: ReadableFigure, panels: Sequence[Axes], scale: Scale) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    colours = ScalarMappable(Normalize(scale.low, scale.high), scale.palette)
+    ends = ("both" if scale.low < 0 else "max") if scale.clipped else "neither"
+    bar = figure.colorbar(colours, ax=list(panels), extend=ends)
+    bar.set_label(scale.label, fontsize=8)
+    bar.ax.tick_params(labelsize=8)
