@@ -1,0 +1,63 @@
+"""Reading student source without running it."""
+
+from __future__ import annotations
+
+import pytest
+
+from xaiteach.questions.sources import clean, defined_names, forbidden_names, free_names
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("x = 1", {"x"}),
+        ("def f(a):\n    b = a\n    return b", {"f"}),
+        ("a, (b, *c) = 1, (2, 3)", {"a", "b", "c"}),
+        ("import numpy as np\nfrom torch import nn", {"np", "nn"}),
+        ("for i in range(3):\n    total = i", {"i", "total"}),
+        ("with open('x') as f:\n    pass", {"f"}),
+        ("if True:\n    y = 1\nelse:\n    z = 2", {"y", "z"}),
+        ("(n := 3)", {"n"}),
+        ("x: int = 3", {"x"}),
+        ("def f(:\n  x", {"f"}),
+        ("def broken(a):\n    return (", {"broken"}),
+    ],
+)
+def test_defined_names(source, names):
+    assert defined_names(source) == names
+
+
+def test_free_names_are_those_a_cell_needs_from_elsewhere():
+    source = "def f(a):\n    return helper(a) + K + len(a)\n"
+    assert free_names(source) == {"helper", "K"}
+
+
+@pytest.mark.parametrize(
+    ("source", "kept", "flags"),
+    [
+        ("x = 1\r\ny = 2\r\n", "x = 1\ny = 2\n", ()),
+        ("# NBVAL_SKIP\nx = 1\n", "x = 1\n", ("nbval_marker",)),
+        ("#NBVAL_RAISES_EXCEPTION\nx = 1", "x = 1\n", ("nbval_marker",)),
+        ("%matplotlib inline\nx = 1\n", "x = 1\n", ("magic",)),
+        ("!rm -rf /\nx = 1\n", "x = 1\n", ("magic",)),
+        ("%%bash\nrm -rf /\n", "", ("cell_magic",)),
+        ("x = 7\ny = (x\n% 2)\n", "x = 7\ny = (x\n% 2)\n", ()),
+        ("\ufeffx = 1\n", "x = 1\n", ()),
+        ("", "", ()),
+        ("if True:\n        x = 1\n\ty = 2\n", "if True:\n        x = 1\n        y = 2\n", ()),
+    ],
+)
+def test_clean_takes_out_what_is_not_python_and_says_so(source, kept, flags):
+    cleaned = clean(source)
+    assert cleaned == kept
+    assert cleaned.flags == flags
+
+
+def test_a_percent_sign_at_the_start_of_a_line_of_text_stays():
+    source = 's = """\n%d items\n"""\n'
+    assert clean(source) == source
+
+
+def test_forbidden_names_are_found_as_names_attributes_and_imports():
+    source = "from torch.autograd import grad\nimport captum.attr as ca\ny = z.backward()\n"
+    assert forbidden_names(source, ("autograd", "captum", "backward", "vjp")) == ["autograd", "captum", "backward"]

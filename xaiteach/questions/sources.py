@@ -1,0 +1,105 @@
+"""Read Python source without running it: which names a cell defines and needs, and how to clean it for a grader."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+
+__all__ = ["Cleaned", "clean", "defined_names", "forbidden_names", "free_names"]
+
+_MARKER = re.compile(r"^\s*#+\s*(NBVAL_[A-Z_]+|PYTEST_VALIDATE_IGNORE_OUTPUT)\s*$")
+_MAGIC = re.compile(r"^\s*(%|!|\?)")
+_BUILTINS = frozenset(dir(builtins))
+
+
+class Cleaned(str):
+    """Source after `clean`, with the flags that say what was taken out."""
+
+    flags: tuple[str, ...] = ()
+
+
+def clean(source: str) -> Cleaned:
+    """Source with Windows line ends and tabs normalised, and with test markers and magics taken out (and flagged).
+
+    A cell that begins with a cell magic (%%bash, %%timeit, ...) is not Python: all of it goes.
+    """
+    flags: list[str] = []
+    text = source.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
+    first = text.lstrip().partition("\n")[0]
+    if first.startswith("%%"):
+        flags.append("cell_magic")
+        text = ""
+    if _parse(text) is None and _parse(text.expandtabs(8)) is not None:
+        text = text.expandtabs(8)  # tabs mixed with spaces, as an editor may leave them
+    parses = _parse(text) is not None
+    lines = []
+    for line in text.split("\n"):
+        if _MARKER.match(line):
+            flags.append("nbval_marker")
+        elif not parses and _MAGIC.match(line):  # in source that parses, such a line is part of a text or a modulo
+            flags.append("magic")
+        else:
+            lines.append(line)
+    cleaned = Cleaned("\n".join(lines).rstrip() + "\n" if any(part.strip() for part in lines) else "")
+    cleaned.flags = tuple(dict.fromkeys(flags))
+    return cleaned
+
+
+def _parse(source: str) -> ast.Module | None:
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def defined_names(source: str) -> set[str]:
+    """Names that a cell binds at its top level, by any statement; empty for source that does not parse."""
+    tree = _parse(source)
+    if tree is None:
+        found = re.findall(r"^(?:def|class)\s+(\w+)|^(\w+)\s*(?::[^=\n]+)?=(?!=)", source, flags=re.MULTILINE)
+        return {name for pair in found for name in pair if name}
+    names: set[str] = set()
+    for node in tree.body:
+        names |= _bound(node)
+    return names
+
+
+def _bound(node: ast.AST) -> set[str]:
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {node.name}
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    names = {node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else set()
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.Lambda):
+            names |= _bound(child)
+    return names
+
+
+def free_names(source: str) -> set[str]:
+    """Names that a cell reads, anywhere in it, and neither binds at its top level nor finds among the builtins."""
+    tree = _parse(source)
+    if tree is None:
+        return set()
+    loads = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    arguments = {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
+    inner = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return loads - defined_names(source) - arguments - inner - _BUILTINS
+
+
+def forbidden_names(source: str, forbids: tuple[str, ...]) -> list[str]:
+    """Which of the names that an answer may not use occur in it: as a name, an attribute or an import."""
+    tree = _parse(source)
+    if tree is None or not forbids:
+        return []
+    used: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            used.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            used.add(node.attr)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            module = getattr(node, "module", None) or ""
+            used.update(part for alias in node.names for part in f"{module}.{alias.name}".split("."))
+    return [name for name in forbids if name in used]
