@@ -1,0 +1,198 @@
+"""What a student calls under an exercise: check, hint, solution, ready, mine. None of them raises at a student."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from xaiteach.checks import history, references
+from xaiteach.errors import XaiTeachError
+from xaiteach.questions import Question, Verdict, find, judge
+from xaiteach.questions.judging import AnswerKey
+from xaiteach.questions.running import answer_namespace, cases_of, keys_of, probe_namespace
+from xaiteach.questions.sealing import sealed_keys
+from xaiteach.questions.sources import defined_names
+from xaiteach.questions.wording import Words, words_of
+
+__all__ = ["FailedCheckError", "Feedback", "check", "hint", "mine", "public_keys", "ready", "solution", "verdict_in"]
+
+
+class FailedCheckError(XaiTeachError, AssertionError):
+    """A check failed while nbgrader grades or validates; elsewhere a check never raises."""
+
+
+class Feedback:
+    """What a check says: HTML in a notebook, the same words elsewhere. `passed` is True when it is right."""
+
+    def __init__(self, words: Words, verdict: Verdict | None = None, note: str | None = None) -> None:
+        self.words, self.verdict, self.note = words, verdict, note
+
+    @property
+    def passed(self) -> bool:
+        """Whether the answer is right."""
+        return self.verdict is not None and self.verdict.outcome == "right"
+
+    def __repr__(self) -> str:
+        return self.words.text() + (f"\n  {self.note}" if self.note else "")
+
+    def _repr_html_(self) -> str:
+        return self.words.html()
+
+
+@functools.lru_cache(maxsize=128)
+def public_keys(question_id: str) -> tuple[AnswerKey, ...]:
+    """Keys of the public cases, computed once in a process."""
+    question = find(question_id)
+    cases = cases_of(question, 0, fresh=False)
+    return tuple(keys_of(question, cases) if question.sealed is None else sealed_keys(question, cases))
+
+
+def verdict_in(question: Question, namespace: dict[str, Any]) -> Verdict:
+    """Verdict on the answer in a namespace, on the public cases; a fault of ours comes back as "could_not_check"."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            keys = public_keys(question.id)
+    except Exception as error:
+        sentence = f"The question itself could not be set up ({type(error).__name__}: {error}). Try: xaiteach doctor"
+        return Verdict(question.id, "could_not_check", sentence=sentence)
+    payloads = probe_namespace(question, namespace, [key.case for key in keys])
+    return judge(question, keys, payloads)
+
+
+def _caller() -> dict[str, Any]:
+    """Globals of the notebook (or module) that called the public function."""
+    return sys._getframe(2).f_globals
+
+
+def _answer_source(question: Question, namespace: dict[str, Any]) -> str:
+    """Source of the last executed cell that defines the answer; empty outside IPython."""
+    cells = namespace.get("In")
+    if not isinstance(cells, list):
+        return ""
+    return next((str(c) for c in reversed(cells) if question.answer in defined_names(str(c))), "")
+
+
+def _guarded(question_id: str, run: Callable[[Question], Feedback]) -> Feedback:
+    """Feedback of `run`, or our own fault told in words."""
+    try:
+        question = find(question_id)
+    except XaiTeachError as error:
+        return Feedback(Words("could_not_check", f"⚠ {error}", ()))
+    try:
+        return run(question)
+    except FailedCheckError:
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        body = (f"{text}. Your work is safe. Try: xaiteach doctor",)
+        return Feedback(Words("could_not_check", f"⚠ {question.id}: could not be checked (our fault)", body))
+
+
+def check(question_id: str, namespace: dict[str, Any] | None = None) -> Feedback:
+    """Check an answer on the public cases and say what is right, or which mistake it looks like.
+
+    Parameters
+        question_id : such as "gradcam.logit_gradient".
+        namespace : where the answer is looked up; default: the caller's globals, which in a notebook are its variables.
+    Returns
+        Feedback; it displays itself. It never raises, except a failed check under nbgrader (NBGRADER_EXECUTION set to
+        autograde or validate), which scores a cell by whether it raises.
+    """
+    names = _caller() if namespace is None else namespace
+
+    def run(question: Question) -> Feedback:
+        verdict = verdict_in(question, names)
+        note = None
+        if verdict.outcome != "could_not_check":
+            source = _answer_source(question, names)
+            note = history.append(
+                question.id,
+                "check",
+                outcome=verdict.outcome,
+                credit=verdict.credit,
+                mistake=verdict.mistake,
+                source=source,
+            )
+        return Feedback(words_of(question, verdict, student=True), verdict, note)
+
+    feedback = _guarded(question_id, run)
+    if os.environ.get("NBGRADER_EXECUTION") in ("autograde", "validate") and not feedback.passed:
+        sys.stdout.write(f"{feedback!r}\n")
+        raise FailedCheckError(feedback.words.head)
+    return feedback
+
+
+def hint(question_id: str) -> Feedback:
+    """Next of the three steps of a hint; after the last one, all three."""
+
+    def run(question: Question) -> Feedback:
+        step = min(history.hints_used(question.id) + 1, 3)
+        shown = tuple(f"{i + 1}. {text}" for i, text in enumerate(question.hints[:step]))
+        note = history.append(question.id, "hint", step=step)
+        more = (
+            'There is one more step: call hint("{0}") again.'
+            if step == 2
+            else 'Two more steps: call hint("{0}") again.'
+        )
+        footer = more.format(question.id) if step < 3 else f'The model answer: solution("{question.id}")'
+        words = Words("not_attempted", f"Hint {step} of 3 for {question.id}", shown, footer=footer)
+        return Feedback(words, note=note)
+
+    return _guarded(question_id, run)
+
+
+def solution(question_id: str, force: bool = False) -> Feedback:
+    """Model answer, after one honest try (a checked answer that is not the blank), or when forced."""
+
+    def run(question: Question) -> Feedback:
+        if not (force or history.attempted(question.id)):
+            body = (f'Check an answer of yours first. To open it all the same: solution("{question.id}", force=True)',)
+            return Feedback(Words("not_attempted", f"{question.id}: the solution opens after a try", body))
+        try:
+            source = references.reference(question.id)
+        except XaiTeachError as error:
+            return Feedback(Words("could_not_check", f"⚠ {question.id}: no solution here", (str(error),)))
+        note = history.append(question.id, "solution", forced=force)
+        how = "opened by force, without a try" if force and not history.attempted(question.id) else "opened"
+        return Feedback(Words("not_attempted", f"Model answer to {question.id} ({how})", (), code=source), note=note)
+
+    return _guarded(question_id, run)
+
+
+def ready(question_id: str, namespace: dict[str, Any] | None = None) -> bool:
+    """Whether the answer is right, so that a demonstration may use it; says what is missing otherwise."""
+    names = _caller() if namespace is None else namespace
+    try:
+        verdict = verdict_in(find(question_id), names)
+    except Exception as error:
+        sys.stdout.write(f"Skipped: {question_id} could not be checked ({error}).\n")
+        return False
+    if verdict.outcome != "right":
+        sys.stdout.write(f"This part waits for a right answer to {question_id}.\n")
+    return verdict.outcome == "right"
+
+
+def mine(question_id: str) -> Any:
+    """Return what the student wrote for an earlier question when it passes there, else the reference; says which.
+
+    Raises
+        XaiTeachError: the question is unknown, or neither a passing answer nor the reference is there.
+    """
+    question = find(question_id)
+    try:
+        source = references.student_answer(question_id)
+        if source is not None:
+            names = answer_namespace(question, source)
+            if verdict_in(question, names).outcome == "right":
+                sys.stdout.write(f"{question.answer}: yours, from {question.unit}.\n")
+                return names[question.answer]
+    except Exception:
+        source = "it does not run"  # any failure of the student's earlier cell means: the reference
+    why = "yours does not pass yet" if source is not None else "no answer of yours here"
+    sys.stdout.write(f"{question.answer}: the reference ({why}).\n")
+    return answer_namespace(question, references.reference(question_id))[question.answer]

@@ -1,0 +1,35 @@
+"""What `xaiteach.checks` is inside the grader's kernel: the same names, no verdict.
+
+Self-contained: it is put in the place of the package `xaiteach.checks` there, so that imports in setup cells work.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = ["check", "hint", "mine", "ready", "solution"]
+
+
+def check(question_id: str, namespace: Any = None) -> None:
+    """Do nothing: the grader probes answers itself."""
+
+
+def hint(question_id: str) -> None:
+    """Do nothing."""
+
+
+def solution(question_id: str, force: bool = False) -> None:
+    """Do nothing."""
+
+
+def ready(question_id: str, namespace: Any = None) -> bool:
+    """Return False: demonstrations are not run while grading."""
+    return False
+
+
+def mine(question_id: str) -> Any:
+    """Return the reference of an earlier unit's question, which the grader has put into the view."""
+    slug, _, name = question_id.partition(".")
+    module = importlib.import_module(f"xaiteach.references.{slug}_{name}")
+    return getattr(module, module.ANSWER)
