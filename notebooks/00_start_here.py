@@ -1,0 +1,64 @@
+# %% [markdown]
+# # 00 · Start here
+#
+# **Goals.** See one explanation of one picture, and learn how the exercises of this course work.
+#
+# **You need** Python and a little PyTorch. **Time** 15 minutes. **Machine** any CPU; a GPU is used where there is one.
+
+# %% xaiteach={"role": "setup"}
+import torch
+
+from xaiteach import data, explain, models, plots
+from xaiteach.checks import check, hint, solution
+
+# %% [markdown]
+# ## A network that looks at two things
+#
+# The network below was trained on small crops of ten pictures. We show it two crops at once, a cat on the left and a
+# cup of coffee on the right, and ask: *where does the score for "coffee" come from?*
+
+# %% xaiteach={"role": "demo"}
+model = models.load("crops_cnn")
+crops = data.crops(split="test")
+pair = crops.pairs[0]
+coffee = crops.class_names.index("coffee")
+explanation = explain(model, pair.x, target=coffee, method="grad_cam")
+explanation.plot(pair.x, title="Grad-CAM for coffee")
+
+# %% [markdown]
+# Read it aloud: *the score for coffee rests mostly on the right half, where the cup is.* Under every figure of this
+# course stands a line that reads it from the same numbers, for those who do not see the colours.
+#
+# Red means *more than elsewhere in this map*. It does not mean "important" in any absolute sense, and two maps that were
+# each scaled to their own maximum cannot be compared.
+
+# %% [markdown]
+# ## How an exercise works
+#
+# 1. **Predict** before you run. A wrong prediction teaches most.
+# 2. **Write** the few lines that are asked. A blank is written `...`, and an untouched notebook runs to its end.
+# 3. **Check** with the call under the cell. It says right, or which mistake your answer looks like.
+# 4. **Hints** come in three steps: `hint("start_here.energy_share")`. After an honest try,
+#    `solution("start_here.energy_share")` opens the model answer.
+#
+# Here is a wrong answer, on purpose:
+
+
+# %% xaiteach={"role": "demo"}
+def energy_share(heat, mask):
+    return heat[mask].mean() / heat.mean()
+
+
+check("start_here.energy_share")
+
+# %% [markdown]
+# The check found more than "wrong": it knows this mistake, says what it computes, and shows the smallest case that
+# fails. What you checked is kept in a history in your course folder, so nothing you tried is lost.
+
+# %% xaiteach={"role": "demo"}
+hint("start_here.energy_share")
+
+# %% [markdown]
+# ## Your turn
+#
+# Open `exercises/00_start_here.ipynb` and answer its one question. Then go on with `notebooks/02_gradcam.ipynb`.
