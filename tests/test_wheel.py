@@ -127,3 +127,82 @@ def test_the_installed_package_does_not_look_into_the_checkout(installed: Path, 
         check=False,
     )
     assert done.stderr.strip() == str(installed / "xaiteach/_course")
+
+
+def test_verify_works_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    done = xaiteach_from(installed, "verify", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert {row["unit"] for row in rows} == {"00_start_here", "02_gradcam"}
+    assert all(row["ok"] for row in rows)
+
+
+@pytest.fixture(scope="module")
+def students(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder into which the students' wheel is installed."""
+    out = tmp_path_factory.mktemp("dist")
+    done = xaiteach_from(ROOT, "build", "--student", "--out", str(out), cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    (path,) = out.glob("*+student-*.whl")
+    folder = tmp_path_factory.mktemp("students")
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def test_the_students_wheel_holds_no_solution_question_or_grader(students: Path) -> None:
+    names = {path.relative_to(students / "xaiteach").as_posix() for path in (students / "xaiteach").rglob("*")}
+    assert "_course/solutions" not in names
+    assert not {name for name in names if name.startswith(("grading", "authoring"))}
+    assert "questions/gradcam.py" not in names
+    assert "questions/released.json" in names
+    assert {name for name in names if name.startswith("_course/") and name.endswith(".py")} == set()
+    text = "".join(
+        path.read_text(encoding="utf-8") for path in students.rglob("*") if path.suffix in (".py", ".json", ".ipynb")
+    )
+    for solution in ("return V[c].reshape(A.shape)", "heat[mask].sum() / heat.sum()", 'blank_head = "b"'):
+        assert solution not in text
+        assert json.dumps(solution)[1:-1] not in text
+
+
+def test_checks_diagnose_from_the_students_wheel(students: Path, tmp_path: Path) -> None:
+    code = (
+        "from xaiteach.checks import check, solution\n"
+        "def logit_gradient(A, V, b, c):\n    return SIGN * V[c].reshape(A.shape)\n"
+        "SIGN = 1; print(check('gradcam.logit_gradient'))\n"
+        "SIGN = -1; print(check('gradcam.logit_gradient'))\n"
+        "blank_head = 'a'; print(check('gradcam.blank_head'))\n"
+        "print(solution('gradcam.logit_gradient'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(students)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "✓ gradcam.logit_gradient: right" in done.stdout
+    assert "with the opposite sign" in done.stdout
+    assert "expected" not in done.stdout
+    assert "the original CAM" in done.stdout
+    assert "not part of this release" in done.stdout
+
+
+@pytest.mark.parametrize("command", [["verify"], ["build", "--check"], ["grade", ".", "--out", "out"]])
+def test_instructors_commands_say_that_this_is_a_students_release(
+    students: Path, tmp_path: Path, command: list[str]
+) -> None:
+    done = xaiteach_from(students, *command, cwd=tmp_path)
+    assert done.returncode == 3
+    assert "students' release" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_init_and_doctor_work_from_the_students_wheel(students: Path, tmp_path: Path) -> None:
+    done = xaiteach_from(students, "init", "mine", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mine" / "exercises" / "02_gradcam.ipynb").is_file()
+    done = xaiteach_from(students, "doctor", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
