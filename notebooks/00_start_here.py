@@ -14,8 +14,9 @@ from xaiteach.checks import check, hint, solution
 # %% [markdown]
 # ## A network that looks at two things
 #
-# The network below was trained on small crops of ten pictures. We show it two crops at once, a cat on the left and a
-# cup of coffee on the right, and ask: *where does the score for "coffee" come from?*
+# The network below was trained on small crops of ten pictures. We show it two crops at once: on the left the eye of a
+# cat, on the right a spoon on the red table of a picture of a cup of coffee. *Where does the score for "coffee" come
+# from?*
 
 # %% xaiteach={"role": "demo"}
 model = models.load("crops_cnn")
@@ -26,11 +27,11 @@ explanation = explain(model, pair.x, target=coffee, method="grad_cam")
 explanation.plot(pair.x, title="Grad-CAM for coffee")
 
 # %% [markdown]
-# Read it aloud: *the score for coffee rests mostly on the right half, where the cup is.* Under every figure of this
+# Read it aloud: *the score for coffee rests mostly on the right half, where the picture of the coffee is.* Under every figure of this
 # course stands a line that reads it from the same numbers, for those who do not see the colours.
 #
-# Red means *more than elsewhere in this map*. It does not mean "important" in any absolute sense, and two maps that were
-# each scaled to their own maximum cannot be compared.
+# A bright place means *more than elsewhere in this map*. It does not mean "important" in any absolute sense, and two maps
+# that were each scaled to their own maximum cannot be compared.
 
 # %% [markdown]
 # ## How an exercise works

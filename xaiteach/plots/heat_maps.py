@@ -137,7 +137,7 @@ def _figure(
     picture = None if image is None else _picture(image, shape)
     outline = None if mask is None else as_mask(mask, shape)
     flat = len(shape) == 1
-    axes = _panels(len(maps) + (picture is not None), flat)
+    axes = _panels(len(maps) + (picture is not None), flat, aspect=1.0 if flat else shape[0] / shape[1])
     figure: ReadableFigure = axes[0].figure  # type: ignore[assignment]  # made by _panels
     shown = axes
     if picture is not None:
@@ -151,12 +151,13 @@ def _figure(
     return figure
 
 
-def _panels(count: int, flat: bool) -> list[Axes]:
+def _panels(count: int, flat: bool, aspect: float) -> list[Axes]:
+    """Axes for `count` panels; `aspect`, height over width of a map, keeps a wide map's row as low as the map."""
     from xaiteach.plots.figure import ReadableFigure
 
     columns = 1 if flat else min(count, _COLUMNS)
     rows = -(-count // columns)
-    size = (6.5, 1.4 * rows + 0.8) if flat else (2.4 * columns + 1.2, 2.4 * rows + 0.8)
+    size = (6.5, 1.4 * rows + 0.8) if flat else (2.4 * columns + 1.2, (2.4 * min(max(aspect, 0.4), 2.0) + 0.3) * rows + 0.6)
     figure = ReadableFigure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=flat)
     panels = list(grid.ravel())
