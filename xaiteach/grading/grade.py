@@ -139,7 +139,11 @@ def grade(
         rows = _rows(submissions, names, number, out, sandboxed, workers, progress)
         before = _read_json(out / "grades.json")
         book = report.write(out, rows)
-        times = {"seconds": round(time.time() - started, 3), "workers": workers, "submissions": len(rows)}
+        times = {
+            "rows": {f"{row.submission.student}/{row.submission.unit}": row.seconds for row in rows},
+            "seconds": round(time.time() - started, 3),
+            "workers": workers,
+        }
         report.write_text(out / "run.json", json.dumps({**record, "times": times}, indent=1, sort_keys=True) + "\n")
     return Grading(rows, book, report.moves(before, book), number, sandboxed)
 

@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +20,7 @@ from xaiteach.grading.collect import Submission
 from xaiteach.grading.inject import Answer, Cell, Master, injected, load_master, match
 from xaiteach.grading.judge import Raw, Result, result_of
 from xaiteach.grading.runner import Job, JobCell, RunOutcome, run
-from xaiteach.grading.view import build_view
+from xaiteach.grading.view import build_view, hidden
 from xaiteach.questions import Question
 from xaiteach.questions.judging import SCHEMA, Key
 from xaiteach.questions.running import cases_of, keys_of, request
@@ -48,6 +49,7 @@ class Graded:
 
     submission: Submission
     results: tuple[Result, ...] = ()
+    seconds: float = 0.0
 
     @property
     def status(self) -> str:
@@ -126,7 +128,7 @@ def _run(unit: Unit, sources: Mapping[str, str], probe: Sequence[str]) -> tuple[
         path = Path(temporary) / "injected.ipynb"
         path.write_text(json.dumps(notebook), encoding="utf-8")
         specs = tuple(JobCell(i, cell.deadline_s, cell.role, cell.question or None) for i, cell in enumerate(cells))
-        job = Job(path, specs, view=unit.view, sandboxed=unit.sandboxed)
+        job = Job(path, specs, view=unit.view, hide=hidden(), sandboxed=unit.sandboxed)
         outcome = _run_job(job, unit)
     raws: dict[str, Raw] = {}
     errors: dict[str, Mapping[str, Any] | None] = {}
@@ -252,6 +254,7 @@ def grade_submission(unit: Unit, submission: Submission) -> Graded:
     """
     if submission.status != "ok":
         return Graded(submission)
+    started = time.monotonic()
     answers = match(unit.master, submission.cells)
     raws = _collect_raws(unit, answers)
     results = {
@@ -260,7 +263,8 @@ def grade_submission(unit: Unit, submission: Submission) -> Graded:
         if q.id in unit.keys
     }
     _follow_through(unit, answers, results)
-    return Graded(submission, tuple(results[q.id] for q in unit.master.questions if q.id in results))
+    rows = tuple(results[q.id] for q in unit.master.questions if q.id in results)
+    return Graded(submission, rows, round(time.monotonic() - started, 3))
 
 
 def canary(unit: Unit) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +11,23 @@ from pathlib import Path
 from xaiteach.grading.inject import load_master
 from xaiteach.questions import UNITS, find, of_unit, withheld
 
-__all__ = ["ALLOWED", "build_view"]
+__all__ = ["ALLOWED", "ORACLES", "build_view", "hidden"]
 
 ALLOWED = (
     "__init__.py", "errors.py", "guards.py", "runtime.py", "py.typed",
     "plots", "data", "models", "lime", "attribution", "evaluation",
 )  # fmt: skip
 """Files and subpackages that may be seen, less what the unit asks the student to write."""
+
+ORACLES = ("zennit", "pytorch_grad_cam", "lime", "shap", "quantus", "mnist1d")
+"""Packages that may lie in an instructor's environment and hold what units ask students to write."""
+
+
+@functools.cache
+def hidden() -> tuple[Path, ...]:
+    """Folders of the oracles that are installed here; the kernel finds them empty."""
+    found = [importlib.util.find_spec(name) for name in ORACLES]
+    return tuple(Path(place) for spec in found if spec for place in spec.submodule_search_locations or ())
 
 
 def build_view(folder: Path, unit: str) -> Path:

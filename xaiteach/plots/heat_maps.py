@@ -157,7 +157,11 @@ def _panels(count: int, flat: bool, aspect: float) -> list[Axes]:
 
     columns = 1 if flat else min(count, _COLUMNS)
     rows = -(-count // columns)
-    size = (6.5, 1.4 * rows + 0.8) if flat else (2.4 * columns + 1.2, (2.4 * min(max(aspect, 0.4), 2.0) + 0.3) * rows + 0.6)
+    size = (
+        (6.5, 1.4 * rows + 0.8)
+        if flat
+        else (2.4 * columns + 1.2, (2.4 * min(max(aspect, 0.4), 2.0) + 0.3) * rows + 0.6)
+    )
     figure = ReadableFigure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=flat)
     panels = list(grid.ravel())
