@@ -175,7 +175,8 @@ def test_no_payload_a_kernel_could_send_makes_the_judge_raise(payload):
     keys = [Key(case, {"gradient": np.zeros((2, 2, 3))}) for case in cases]
     dressed = {"question": LOGIT, "case": cases[0].name, "values": payload, "error": None}
     inner = {**dressed, "values": {"gradient": payload}}
-    for item in (dressed, inner, {**dressed, "values": {}, "error": payload}):
+    blank_case = {"question": LOGIT, "case": None, "values": {}, "error": payload}
+    for item in (dressed, inner, {**dressed, "values": {}, "error": payload}, blank_case):
         assert judge(question, keys, [item]).outcome != "right"
 
 

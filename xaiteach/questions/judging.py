@@ -180,8 +180,8 @@ def _count(keys: Sequence[AnswerKey], passed: Sequence[bool], *, public: bool) -
 
 
 def _blank(question: Question, payload: Payload) -> Verdict:
-    error = payload.get("error") or {}
-    if error.get("kind") == "missing":
+    error = payload.get("error")
+    if isinstance(error, dict) and error.get("kind") == "missing":
         sentence = f"`{question.answer}` is not defined here: run the cell that defines it, or keep that name."
         return Verdict(question.id, "not_attempted", sentence=sentence)
     return Verdict(question.id, "not_attempted", sentence="The blank is still there.")

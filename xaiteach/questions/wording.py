@@ -14,10 +14,11 @@ _SYMBOL = {"right": "✓", "wrong_value": "✗", "wrong_form": "✗", "not_attem
 _HEAD = {
     "right": "right",
     "wrong_value": "not yet",
-    "wrong_form": "not yet: shape or type",
+    "wrong_form": "not yet: no value of the right form",
     "not_attempted": "not attempted",
     "could_not_check": "could not be checked (our fault, no attempt counted)",
 }
+_GRADED_HEAD = {**_HEAD, "wrong_value": "not right", "wrong_form": "no value of the right form"}
 _COLOUR = {
     "right": "var(--jp-success-color1, #2e7d32)",
     "wrong_value": "var(--jp-error-color1, #c62828)",
@@ -74,7 +75,8 @@ def words_of(question: Question, verdict: Verdict, *, student: bool) -> Words:
         student : True in a notebook, where points are provisional and a hint is on offer; False on a graded page.
     """
     earned, possible = points_text(verdict.credit * question.points), points_text(question.points)
-    head = f"{_SYMBOL[verdict.outcome]} {question.id}: {_HEAD[verdict.outcome]}"
+    heads = _HEAD if student else _GRADED_HEAD
+    head = f"{_SYMBOL[verdict.outcome]} {question.id}: {heads[verdict.outcome]}"
     body = [verdict.sentence] if verdict.sentence else []
     table: list[tuple[str, str]] = []
     if verdict.outcome == "right":
