@@ -3,7 +3,7 @@
 #
 # **Goals.** See one explanation of one picture, and learn how the exercises of this course work.
 #
-# **You need** Python and a little PyTorch. **Time** 15 minutes. **Machine** any CPU; a GPU is used where there is one.
+# **You need** Python and a little PyTorch. **Time** 10 minutes. **Machine** any CPU; a GPU is used where there is one.
 
 # %% xaiteach={"role": "setup"}
 import torch
@@ -15,8 +15,10 @@ from xaiteach.checks import check, hint, solution
 # ## A network that looks at two things
 #
 # The network below was trained on small crops of ten pictures. We show it two crops at once: on the left the eye of a
-# cat, on the right a spoon on the red table of a picture of a cup of coffee. *Where does the score for "coffee" come
-# from?*
+# cat, on the right a spoon on the red table of a picture of a cup of coffee.
+#
+# For each class the network gives a *score*: the higher, the more it believes in the class. *Where in the picture does
+# the score for "coffee" come from?* Grad-CAM, which unit 02 derives, answers with a map: one number for each place.
 
 # %% xaiteach={"role": "demo"}
 model = models.load("crops_cnn")
@@ -28,7 +30,8 @@ explanation.plot(pair.x, title="Grad-CAM for coffee")
 
 # %% [markdown]
 # Read it aloud: *the score for coffee rests mostly on the right half, where the picture of the coffee is.* Under every figure of this
-# course stands a line that reads it from the same numbers, for those who do not see the colours.
+# course stands a line that reads it from the same numbers, for those who do not see the colours. Its *weight* is the
+# sum of the map's absolute values; rows and columns count from 0.
 #
 # A bright place means *more than elsewhere in this map*. It does not mean "important" in any absolute sense, and two maps
 # that were each scaled to their own maximum cannot be compared.
@@ -38,7 +41,8 @@ explanation.plot(pair.x, title="Grad-CAM for coffee")
 #
 # 1. **Predict** before you run. A wrong prediction teaches most.
 # 2. **Write** the few lines that are asked. A blank is written `...`, and an untouched notebook runs to its end.
-# 3. **Check** with the call under the cell. It says right, or which mistake your answer looks like.
+# 3. **Check** with the call under the cell (the last line of its cell, or it cannot show itself). It says right, or
+#    which mistake your answer looks like; a known mistake may earn part of the points.
 # 4. **Hints** come in three steps: `hint("start_here.energy_share")`. After an honest try,
 #    `solution("start_here.energy_share")` opens the model answer.
 #
@@ -57,7 +61,7 @@ check("start_here.energy_share")
 # fails. What you checked is kept in a history in your course folder, so nothing you tried is lost.
 
 # %% xaiteach={"role": "demo"}
-hint("start_here.energy_share")
+hint("start_here.energy_share", step=1)
 
 # %% [markdown]
 # ## Your turn

@@ -25,18 +25,23 @@ cat, coffee = crops.class_names.index("cat"), crops.class_names.index("coffee")
 # scores $s_c$ (logits), then into probabilities $y = \mathrm{softmax}(s)$. Between $A$ and $s$ there are few layers, so
 # $A$ still says *where*, and is already close to *what*.
 #
-# The homework calls the number of maps $m$ and the class matrix $W$. We write $K$ and $V$.
+# We write $K$ for the number of maps and $V$ for the class matrix; other texts write $m$ and $W$.
 
 # %% xaiteach={"role": "demo"}
 with torch.no_grad():
     A = model.features(pair.x)[0]  # (K, d1, d2)
-strongest = A.sum((1, 2)).argsort(descending=True)[:4].tolist()
+total = A.sum((1, 2))
+left = A[:, :, :8].sum((1, 2)) / total.clamp(min=1e-9)  # share of each map in the left half
+left[total < total.median()] = float("nan")  # only the more active maps
+order = [k for k in left.argsort(descending=True).tolist() if left[k] == left[k]]
+shown = [*order[:2], *order[-2:]]
 print(f"{A.shape[0]} maps of {A.shape[1]} by {A.shape[2]} positions")
-plots.compare([A[k] for k in strongest], [f"map {k}" for k in strongest], units="activation")
+plots.compare([A[k] for k in shown], [f"map {k}" for k in shown], units="activation")
 
 # %% [markdown]
-# Read it aloud: *each map is active at its own places, and none of them knows about a class.* What is missing is a weight
-# for each map that says how much class $c$ cares about it.
+# Read it aloud: *the first two maps are active mostly on the left, the last two mostly on the right.* Each map has its own
+# places, and none of them knows about a class. What is missing is a weight for each map that says how much class $c$
+# cares about it.
 
 # %% [markdown]
 # ## From a gradient to weights
@@ -59,9 +64,16 @@ print("same at every position:", torch.allclose(gradient, gradient[:, :, :1, :1]
 print("equal to V / Z:", torch.allclose(gradient[0, :, 0, 0], model.classifier.weight[coffee] / Z))
 
 # %% [markdown]
-# Two readings of $Z$ go round. In the paper it is the number of positions. A homework sheet that asks for
-# $\sum_k \alpha_k = 1$ divides by the sum of the weights instead: where that sum is negative, the picture turns into the
-# evidence *against* the class. The exercises come back to it.
+# Two readings of $Z$ go round. In the paper it is the number of positions. A rule that asks for
+# $\sum_k \alpha_k = 1$ divides by the sum of the weights instead. Where that sum is negative, the picture turns into the
+# evidence *against* the class. **Predict:** for how many of the ten classes of this network is it negative?
+
+# %% xaiteach={"role": "demo"}
+sums = model.classifier.weight.detach().sum(1) / Z  # sum of alpha_k for each class
+print(f"{int((sums < 0).sum())} of {len(sums)} sums are negative")
+
+# %% [markdown]
+# All of them: in this network that "normalisation" turns every map into its opposite.
 
 # %% [markdown]
 # ## Two classes in one picture
@@ -70,17 +82,24 @@ print("equal to V / Z:", torch.allclose(gradient[0, :, 0, 0], model.classifier.w
 
 # %% xaiteach={"role": "demo"}
 maps = explain(model, pair.x.repeat(2, 1, 1, 1), target=[cat, coffee], method="grad_cam")
-plots.compare(list(maps.map), ["for the cat", "for the coffee"], image=pair.x[0], units="logits")
+left, right = maps.map[:, :, :64], maps.map[:, :, 64:]
+print(f"larger for the cat than for coffee: {(left[0] > left[1]).double().mean():.0%} of the left half,", end=" ")
+print(f"{(right[0] > right[1]).double().mean():.0%} of the right")
+plots.compare(list(maps.map), ["for the cat", "for the coffee"], image=pair.x[0], units=maps.units)
 
 # %% [markdown]
-# Read it aloud from the line under the figure: it says where each map's weight lies. Both maps share one colour scale, so
-# they may be compared.
+# They overlap. Read it aloud: *the map for coffee lies mostly on the coffee. The map for the cat spreads over the whole
+# picture, and its peak even lies just across the border, on the coffee's half.* Seen alone it would say little.
+#
+# On one scale the two do tell the classes apart: almost everywhere on the left the cat's map is the larger, almost
+# everywhere on the right the coffee's. A single map, scaled to its own maximum, cannot show that.
 
 # %% [markdown]
 # ## A score needs controls
 #
-# Two crops side by side come with a mask: we know which half is which. So a map can be scored by the share of its energy
-# in the right half. Half of the area is chance. A second control is $\sum_k A^k$, which never saw any class.
+# Two crops side by side come with a mask: `pair.mask` is true on the half of the class `pair.y`, here the coffee. So a map
+# for that class can be scored by the share of it that lies inside the mask. A map that knows nothing gets the mask's
+# share of the area, one half. A second control is $\sum_k A^k$: it knows the picture, but never saw a class.
 
 # %% xaiteach={"role": "demo"}
 mask = torch.from_numpy(pair.mask)

@@ -18,6 +18,7 @@ from xaiteach.checks import check, hint, ready, solution
 #
 # Write `energy_share(heat, mask)`. `heat` is a tensor of shape (H, W) with no negative numbers; `mask` has the same shape
 # and is `True` on the object. Return the share of the map's total that lies inside the mask: a number between 0 and 1.
+# The total is never zero here. Leave `heat` as it is: whoever calls you may still need it.
 
 
 # %% xaiteach={"role": "answer", "question": "start_here.energy_share"}

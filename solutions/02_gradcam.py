@@ -21,10 +21,10 @@ cat, coffee = crops.class_names.index("cat"), crops.class_names.index("coffee")
 # {{ item gradcam.logit_gradient }}
 #
 # Feature maps $A$ of shape (K, d1, d2) are flattened to $z = \mathrm{vec}(A)$, channel by channel, row by row, and
-# $s = Vz + b$. `V` has shape (C, K·d1·d2), `b` has shape (C,).
+# $s = Vz + b$. So `V` has shape (C, K·d1·d2) here, one weight for each class, map and position; `b` has shape (C,).
 #
 # Write `logit_gradient(A, V, b, c)`: the gradient $\partial s_c/\partial A$, a tensor of A's shape. Derive it on paper
-# first. No automatic differentiation here: the formula is one line.
+# first. Please without automatic differentiation: the formula is one line.
 
 
 # %% xaiteach={"role": "answer", "question": "gradcam.logit_gradient"}
@@ -50,7 +50,8 @@ check("gradcam.logit_gradient")
 #
 # For each map: is $\alpha_k$ larger for the cat or for the coffee? Set `alpha_gap` to $\alpha^{cat}_k -
 # \alpha^{coffee}_k$ for all K maps, shape (K,). A positive entry means: this map speaks for the cat. The cell below gives
-# you `A` and the logits `scores`; use automatic differentiation.
+# you `A` and the logits `scores`; use automatic differentiation. Both gradients run back through one graph, so ask for
+# `retain_graph=True`.
 
 # %% xaiteach={"role": "setup"}
 A = model.features(pair.x).detach().requires_grad_()  # (1, K, d1, d2)
@@ -74,7 +75,8 @@ if ready("gradcam.alpha_gap"):
     display(plots.compare(maps, [f"most for cat: map {k_cat}", f"most for coffee: map {k_coffee}"], units="activation"))
 
 # %% [markdown]
-# Look where the two maps are active. A weight says which maps a class cares about; only the map itself says where.
+# Look where the two maps are active. The map that speaks most for the cat may well be active on the coffee's half, too: a
+# weight says how much a class cares about a map, wherever it is active. Only the map itself says where.
 
 # %% [markdown]
 # {{ item gradcam.blank_head }}
@@ -94,5 +96,6 @@ check("gradcam.blank_head")
 
 # %% [markdown]
 # **The lesson of it.** Grad-CAM sees the gradient only through its average over the positions. Where a class weighs
-# places *against* each other, that average is empty. Multiplying gradient and activation position by position, and only
-# then summing over $k$, keeps the exact sum $s_c - b_c$.
+# places *against* each other, that average is empty. Multiply gradient and activation position by position instead, and
+# sum over $k$ only then (HiResCAM): for a linear head on the flattened maps, that map adds up to $s_c - b_c$ over all
+# positions, exactly.

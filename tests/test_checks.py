@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
-from helpers_submissions import GAP, LOGIT, filled, hand_in, right_answers
+from helpers_submissions import GAP, LOGIT, code_cell, filled, hand_in, right_answers
 
 from xaiteach.checks import check, hint, history, mine, ready, run, solution
 from xaiteach.checks.notebook import check_notebook
@@ -46,7 +47,8 @@ def test_a_known_mistake_shows_sentence_points_case_and_next_step():
     assert "not yet (0.4 of 1 points as it stands)" in text
     assert "compared means" in text
     assert "Smallest case that fails: 2 by 2." in text
-    assert "got       1.5" in text
+    assert "input     heat = [[0.0, 1.0], [3.0, 0.0]], mask = [[False, False], [True, True]]" in text
+    assert "got       share 1.5; share of the rest 0.5" in text
     assert 'hint("start_here.energy_share")' in text
 
 
@@ -145,8 +147,9 @@ def test_mine_takes_the_students_function_when_it_passes(course, capsys):
     ("source", "why"),
     [
         ("def energy_share(heat, mask):\n    return 0.5\n", "yours does not pass yet"),
-        ("def energy_share(heat, mask)\n", "yours does not pass yet"),
-        ("raise SystemError\n", "yours does not pass yet"),
+        ("def energy_share(heat, mask):\n    return ...\n", "yours is still blank"),
+        ("def energy_share(heat, mask)\n", "yours stops with SyntaxError"),
+        ("raise SystemError\n", "yours stops with SystemError"),
     ],
 )
 def test_mine_falls_back_to_the_reference_and_says_so(course, capsys, source, why):
@@ -186,16 +189,127 @@ def test_a_whole_notebook_is_checked_from_a_fresh_start(tmp_path):
     answers[GAP] = "alpha_gap = not_defined_here\n"
     path = hand_in(tmp_path, "me", filled(answers))
     before = path.read_bytes()
-    outcomes = {item.question.id: item.verdict for item in check_notebook(path)}
+    outcomes = {item.question.id: item.verdict for item in check_notebook(path).items}
     assert outcomes[LOGIT].diagnosis == "sign"
-    assert outcomes[GAP].outcome == "not_attempted"
+    assert outcomes[GAP].outcome == "wrong_form"
+    assert "NameError: name 'not_defined_here'" in outcomes[GAP].sentence
     assert outcomes["gradcam.blank_head"].outcome == "right"
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
+def test_a_whole_notebook_tells_loops_renamed_answers_and_cells_that_stop(tmp_path, monkeypatch):
+    from xaiteach.checks import notebook as checking
+
+    questions = checking.of_unit("02_gradcam")
+    quick = tuple(replace(question, deadline_s=3.0) for question in questions)
+    monkeypatch.setattr(checking, "of_unit", lambda unit: quick)
+    answers = right_answers()
+    answers[LOGIT] = "def logit_gradient(A, V, b, c):\n    while True: pass\n"
+    answers[GAP] = answers[GAP].replace("alpha_gap", "gap")
+    notebook = filled(answers)
+    notebook["cells"].append(code_cell("import no_such_package"))
+    checked = check_notebook(hand_in(tmp_path, "me", notebook))
+    outcomes = {item.question.id: item.verdict for item in checked.items}
+    assert "did not end within 3 seconds" in outcomes[LOGIT].sentence
+    assert "`alpha_gap` is not defined here" in outcomes[GAP].sentence
+    assert outcomes["gradcam.blank_head"].outcome == "right"
+    assert any("ModuleNotFoundError: No module named 'no_such_package'" in note for note in checked.notes)
+
+
+def test_mine_finds_what_was_checked_right_but_not_saved(course, capsys):
+    source = "def energy_share(heat, mask):\n    return heat[mask].sum() / heat.sum()  # unsaved\n"
+    check(ENERGY, {"In": [source], "energy_share": right})
+    mine(ENERGY)
+    assert capsys.readouterr().out == "energy_share: yours, as you last checked it.\n"
+
+
+def test_mine_brings_the_helper_cells_along(course, capsys):
+    notebook = filled({ENERGY: "def energy_share(heat, mask):\n    return helper(heat, mask)\n"}, "00_start_here")
+    notebook["cells"].insert(1, code_cell("def helper(heat, mask):\n    return heat[mask].sum() / heat.sum()"))
+    hand_in(course, "exercises", notebook, "00_start_here.ipynb")
+    mine(ENERGY)
+    assert capsys.readouterr().out == "energy_share: yours, from 00_start_here.\n"
+
+
+def test_a_check_that_is_interrupted_shows_no_traceback():
+    def stopped(heat, mask):
+        raise KeyboardInterrupt
+
+    feedback = check(ENERGY, {"energy_share": stopped})
+    assert "interrupted" in repr(feedback)
+    assert "endless loop" in repr(feedback)
+
+
+@pytest.mark.parametrize("wrong", ["", None, right, 3])
+def test_a_check_without_a_questions_name_says_what_to_write(wrong):
+    for ask in (check, hint, solution):
+        assert "in quotes" in repr(ask(wrong))
+
+
+def test_an_answer_that_uses_what_was_asked_to_be_left_out_is_told():
+    source = "def logit_gradient(A, V, b, c):\n    torch.autograd\n    return V[c].reshape(A.shape)\n"
+    scope: dict = {"In": [source]}
+    exec("import torch\n" + source, scope)
+    feedback = check(LOGIT, scope)
+    assert feedback.passed
+    assert "It uses autograd; asked is an answer without." in repr(feedback)
+
+
+def test_a_number_in_the_functions_place_is_named():
+    assert "energy_share is no function here but a float" in repr(check(ENERGY, {"energy_share": 0.5}))
+
+
+def test_a_hint_at_a_stated_step_counts_for_nothing():
+    assert repr(hint(ENERGY, step=2)).startswith("Hint 2 of 3")
+    assert repr(hint(ENERGY)).startswith("Hint 1 of 3")
+
+
+@pytest.mark.parametrize("letter", ["b)", "e", "['b']", "None", "2"])
+def test_a_choice_that_is_no_option_is_told_so(letter):
+    assert "none of the options" in repr(check("gradcam.blank_head", {"blank_head": letter}))
+
+
+def test_a_difference_behind_the_third_digit_is_shown():
+    text = repr(check(ENERGY, {"energy_share": lambda heat, mask: right(heat, mask) + 3e-4}))
+    assert "got       share 0.7503" in text
+
+
+def test_one_number_in_a_list_is_one_number():
+    assert check(ENERGY, {"energy_share": lambda heat, mask: [right(heat, mask)]}).passed
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda heat, mask: round(float(right(heat, mask)), 2),
+        lambda heat, mask: heat[mask].sum() / heat.sum().clamp(min=1),
+        lambda heat, mask: 1.0,
+        lambda heat, mask: 100 * right(heat, mask),
+    ],
+    ids=["rounded", "clamped", "constant", "percent"],
+)
+def test_habits_that_the_cases_could_have_hidden_are_caught(wrong):
+    assert not check(ENERGY, {"energy_share": wrong}).passed
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "return heat.flatten() @ mask.float().flatten() / heat.sum()",
+        "return torch.einsum('ij,ij->', heat, mask.float()) / heat.sum()",
+        "out = torch.zeros(heat.shape); out[mask] = heat[mask]; return out.sum() / heat.sum()",
+    ],
+)
+def test_answers_in_float32_pass(other):
+    scope: dict = {}
+    exec(f"import torch\ndef energy_share(heat, mask):\n    {other}\n", scope)
+    assert check(ENERGY, scope).passed
+
+
 def test_checking_a_notebook_of_no_unit_says_what_was_expected(tmp_path):
     path = hand_in(tmp_path, "me", {"cells": [], "metadata": {}}, "notes.ipynb")
-    with pytest.raises(NotebookSourceError, match="belongs to no unit"):
+    with pytest.raises(NotebookSourceError, match="holds no exercises"):
         check_notebook(path)
 
 

@@ -68,7 +68,7 @@ def test_wrong_values_without_a_pattern_get_no_invented_diagnosis():
     [
         ("...", "not_attempted", "blank"),
         ("NotImplemented", "not_attempted", "blank"),
-        ("None", "wrong_form", "return missing"),
+        ("None", "wrong_form", "returned None"),
         ("'V'", "wrong_form", "shape"),
         ("object()", "wrong_form", "type"),
         ("{'a': 1}", "wrong_form", "type"),

@@ -174,13 +174,15 @@ def check(notebook: Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="Not
     from xaiteach.questions.wording import words_of
 
     checked = check_notebook(notebook)
-    for item in checked:
+    for item in checked.items:
         _say(words_of(item.question, item.verdict, student=True).text())
-    right = sum(item.verdict.outcome == "right" for item in checked)
-    _say(f"{right} of {len(checked)} right.")
-    if any(item.verdict.outcome == "could_not_check" for item in checked):
+    for note in checked.notes:
+        _say(note)
+    right = sum(item.verdict.outcome == "right" for item in checked.items)
+    _say(f"{right} of {len(checked.items)} right.")
+    if any(item.verdict.outcome == "could_not_check" for item in checked.items):
         raise typer.Exit(UNABLE)
-    if right < len(checked):
+    if right < len(checked.items):
         raise typer.Exit(FINDINGS)
 
 

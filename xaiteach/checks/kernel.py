@@ -17,7 +17,7 @@ def execute(notebook: dict[str, Any], folder: Path, *, seconds: float, allow_err
     Parameters
         notebook : of format 4, as plain JSON.
         folder : working folder of the kernel.
-        seconds : that one cell may take.
+        seconds : that one cell may take; "seconds" in a cell's metadata comes before it.
         allow_errors : go on after a cell that raises.
     Raises
         CellExecutionError, CellTimeoutError, DeadKernelError: of nbclient; `.partial` holds what had been run.
@@ -25,7 +25,7 @@ def execute(notebook: dict[str, Any], folder: Path, *, seconds: float, allow_err
     node = nbformat.from_dict(notebook)
     client = NotebookClient(
         node,
-        timeout=seconds,
+        timeout_func=lambda cell: cell.metadata.get("seconds", seconds),
         interrupt_on_timeout=allow_errors,
         allow_errors=allow_errors,
         kernel_name="python3",

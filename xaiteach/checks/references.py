@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from xaiteach.errors import MissingExtraError, NotebookSourceError
-from xaiteach.questions import unit_of
+from xaiteach.questions import find, unit_of
+from xaiteach.questions.sources import clean, helpers
 from xaiteach.runtime import course_root, find_course
 
 __all__ = [
@@ -34,7 +34,7 @@ def read_notebook(path: Path) -> dict[str, Any]:
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise NotebookSourceError(f"{path} cannot be read as a notebook ({error}). Try: xaiteach build") from error
+        raise NotebookSourceError(f"{path} cannot be read as a notebook ({error}).") from error
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         raise NotebookSourceError(f"{path} is JSON, but has no list of cells; it is not a notebook.")
     return notebook
@@ -80,12 +80,24 @@ def reference(question_id: str) -> str:
 
 
 def student_answer(question_id: str) -> str | None:
-    """Source of the student's own answer in the course folder here, or None where there is none."""
+    """Source of the student's own answer in the course folder here, helper cells before it; None where there is none.
+
+    It is what was last saved: a notebook that is open may hold something newer.
+    """
     course = find_course()
     if course is None:
         return None
     path = course / "exercises" / f"{unit_of(question_id)}.ipynb"
     if not path.is_file():
         return None
-    source = answer_cells(read_notebook(path)).get(question_id)
-    return source if source is not None and re.search(r"\S", source) else None
+    notebook = read_notebook(path)
+    source = answer_cells(notebook).get(question_id)
+    if source is None or not source.strip():
+        return None
+    cells = [c for c in notebook["cells"] if c.get("cell_type") == "code"]
+    free = {
+        i: str(clean(cell_source(cell)))
+        for i, cell in enumerate(cells)
+        if ((cell.get("metadata") or {}).get("xaiteach") or {}).get("role") != "answer"
+    }
+    return "\n\n".join([*helpers(source, free, {find(question_id).answer}), source])

@@ -6,7 +6,8 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from xaiteach.checks import history, references
@@ -15,10 +16,30 @@ from xaiteach.questions import Question, Verdict, find, judge
 from xaiteach.questions.judging import AnswerKey
 from xaiteach.questions.running import answer_namespace, cases_of, keys_of, probe_namespace
 from xaiteach.questions.sealing import sealed_keys
-from xaiteach.questions.sources import defined_names
+from xaiteach.questions.sources import defined_names, forbidden_names
 from xaiteach.questions.wording import Words, words_of
 
-__all__ = ["FailedCheckError", "Feedback", "check", "hint", "mine", "public_keys", "ready", "solution", "verdict_in"]
+__all__ = [
+    "FailedCheckError",
+    "Feedback",
+    "check",
+    "hint",
+    "mine",
+    "pause",
+    "public_keys",
+    "ready",
+    "solution",
+    "verdict_in",
+]
+
+
+_paused = False
+
+
+def pause() -> None:
+    """Let `check` and `ready` in this process answer at once, without running anything: somebody else judges."""
+    global _paused
+    _paused = True
 
 
 class FailedCheckError(XaiTeachError, AssertionError):
@@ -79,6 +100,9 @@ def _answer_source(question: Question, namespace: dict[str, Any]) -> str:
 
 def _guarded(question_id: str, run: Callable[[Question], Feedback]) -> Feedback:
     """Feedback of `run`, or our own fault told in words."""
+    if not isinstance(question_id, str) or not question_id:
+        example = 'Give the question\'s name in quotes, as in check("gradcam.alpha_gap").'
+        return Feedback(Words("could_not_check", f"⚠ {example}", ()))
     try:
         question = find(question_id)
     except XaiTeachError as error:
@@ -87,13 +111,16 @@ def _guarded(question_id: str, run: Callable[[Question], Feedback]) -> Feedback:
         return run(question)
     except FailedCheckError:
         raise
+    except KeyboardInterrupt:
+        body = ("Your answer was still running. Is there an endless loop, or a very slow step?",)
+        return Feedback(Words("wrong_form", f"✗ {question.id}: interrupted", body))
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         body = (f"{text}. Your work is safe. Try: xaiteach doctor",)
         return Feedback(Words("could_not_check", f"⚠ {question.id}: could not be checked (our fault)", body))
 
 
-def check(question_id: str, namespace: dict[str, Any] | None = None) -> Feedback:
+def check(question_id: str = "", namespace: dict[str, Any] | None = None) -> Feedback:
     """Check an answer on the public cases and say what is right, or which mistake it looks like.
 
     Parameters
@@ -105,11 +132,15 @@ def check(question_id: str, namespace: dict[str, Any] | None = None) -> Feedback
     """
     names = _caller() if namespace is None else namespace
 
+    if _paused:
+        return Feedback(Words("not_attempted", "left to whoever runs this notebook", ()))
+
     def run(question: Question) -> Feedback:
         verdict = verdict_in(question, names)
-        note = None
+        note, used = None, []
         if verdict.outcome != "could_not_check":
             source = _answer_source(question, names)
+            used = forbidden_names(source, question.forbids)
             note = history.append(
                 question.id,
                 "check",
@@ -118,7 +149,11 @@ def check(question_id: str, namespace: dict[str, Any] | None = None) -> Feedback
                 mistake=verdict.mistake,
                 source=source,
             )
-        return Feedback(words_of(question, verdict, student=True), verdict, note)
+        words = words_of(question, verdict, student=True)
+        if used:
+            without = f"It uses {', '.join(used)}; asked is an answer without. A grader sees that, too."
+            words = replace(words, body=(*words.body, without))
+        return Feedback(words, verdict, note)
 
     feedback = _guarded(question_id, run)
     if os.environ.get("NBGRADER_EXECUTION") in ("autograde", "validate") and not feedback.passed:
@@ -127,26 +162,29 @@ def check(question_id: str, namespace: dict[str, Any] | None = None) -> Feedback
     return feedback
 
 
-def hint(question_id: str) -> Feedback:
-    """Next of the three steps of a hint; after the last one, all three."""
+def hint(question_id: str = "", step: int | None = None) -> Feedback:
+    """Next of the three steps of a hint; after the last one, all three.
+
+    Parameters
+        question_id : such as "gradcam.alpha_gap".
+        step : 1 to 3 shows the hint up to that step and counts for nothing; None is the next one.
+    """
 
     def run(question: Question) -> Feedback:
-        step = min(history.hints_used(question.id) + 1, 3)
-        shown = tuple(f"{i + 1}. {text}" for i, text in enumerate(question.hints[:step]))
-        note = history.append(question.id, "hint", step=step)
-        more = (
-            'There is one more step: call hint("{0}") again.'
-            if step == 2
-            else 'Two more steps: call hint("{0}") again.'
+        shown_step = min(max(step if step is not None else history.hints_used(question.id) + 1, 1), 3)
+        shown = tuple(f"{i + 1}. {text}" for i, text in enumerate(question.hints[:shown_step]))
+        note = history.append(question.id, "hint", step=shown_step) if step is None else None
+        left = {1: "Two more steps", 2: "One more step", 3: ""}[shown_step]
+        footer = (
+            f'{left}: call hint("{question.id}") again.' if left else f'The model answer: solution("{question.id}")'
         )
-        footer = more.format(question.id) if step < 3 else f'The model answer: solution("{question.id}")'
-        words = Words("not_attempted", f"Hint {step} of 3 for {question.id}", shown, footer=footer)
+        words = Words("not_attempted", f"Hint {shown_step} of 3 for {question.id}", shown, footer=footer)
         return Feedback(words, note=note)
 
     return _guarded(question_id, run)
 
 
-def solution(question_id: str, force: bool = False) -> Feedback:
+def solution(question_id: str = "", force: bool = False) -> Feedback:
     """Model answer, after one honest try (a checked answer that is not the blank), or when forced."""
 
     def run(question: Question) -> Feedback:
@@ -167,6 +205,8 @@ def solution(question_id: str, force: bool = False) -> Feedback:
 def ready(question_id: str, namespace: dict[str, Any] | None = None) -> bool:
     """Whether the answer is right, so that a demonstration may use it; says what is missing otherwise."""
     names = _caller() if namespace is None else namespace
+    if _paused:
+        return False
     try:
         verdict = verdict_in(find(question_id), names)
     except Exception as error:
@@ -180,19 +220,36 @@ def ready(question_id: str, namespace: dict[str, Any] | None = None) -> bool:
 def mine(question_id: str) -> Any:
     """Return what the student wrote for an earlier question when it passes there, else the reference; says which.
 
+    Tried in turn: the answer in the saved notebook of the course folder, then the last one that a check called right.
+
     Raises
         XaiTeachError: the question is unknown, or neither a passing answer nor the reference is there.
     """
     question = find(question_id)
-    try:
-        source = references.student_answer(question_id)
-        if source is not None:
+    why = "no answer of yours here"
+    for origin, source in _own_sources(question):
+        try:
             names = answer_namespace(question, source)
-            if verdict_in(question, names).outcome == "right":
-                sys.stdout.write(f"{question.answer}: yours, from {question.unit}.\n")
-                return names[question.answer]
-    except Exception:
-        source = "it does not run"  # any failure of the student's earlier cell means: the reference
-    why = "yours does not pass yet" if source is not None else "no answer of yours here"
+            verdict = verdict_in(question, names)
+        except Exception as error:
+            why = f"yours stops with {type(error).__name__}"
+            continue
+        if verdict.outcome == "right":
+            sys.stdout.write(f"{question.answer}: yours, {origin}.\n")
+            return names[question.answer]
+        why = "yours is still blank" if verdict.outcome == "not_attempted" else "yours does not pass yet"
     sys.stdout.write(f"{question.answer}: the reference ({why}).\n")
     return answer_namespace(question, references.reference(question_id))[question.answer]
+
+
+def _own_sources(question: Question) -> Iterator[tuple[str, str]]:
+    """Where an answer of the student may be found, and its source."""
+    try:
+        saved = references.student_answer(question.id)
+    except XaiTeachError:
+        saved = None
+    if saved is not None:
+        yield f"from {question.unit}", saved
+    checked = [e for e in history.entries(question.id) if e.get("what") == "check" and e.get("outcome") == "right"]
+    if checked and checked[-1].get("source"):
+        yield "as you last checked it", str(checked[-1]["source"])

@@ -17,7 +17,7 @@ from xaiteach.errors import NotebookSourceError
 from xaiteach.grading.collect import StudentCell
 from xaiteach.questions import Question, find, of_unit
 from xaiteach.questions.running import probe_source
-from xaiteach.questions.sources import clean, defined_names, forbidden_names, free_names
+from xaiteach.questions.sources import clean, defined_names, forbidden_names, helpers
 from xaiteach.runtime import course_root
 
 __all__ = ["Answer", "Cell", "Master", "injected", "load_master", "match"]
@@ -222,30 +222,13 @@ def _answer(
         if question.answer not in names and len(names) == 1:
             source += f"\n{question.answer} = {names.pop()}\n"
             flags.append("renamed_answer")
-    helpers = _helpers(search, source, known | {question.answer})
-    if helpers:
-        source = "\n\n".join([*helpers, source])
+    free = {index: text for index, text in search.sources.items() if index not in search.taken}
+    needed = helpers(source, free, known | {question.answer})
+    if needed:
+        source = "\n\n".join([*needed, source])
         flags.append("helper_cells")
     used = forbidden_names(source, question.forbids)
     return Answer(source, tuple(dict.fromkeys([*flags, *(f"uses_{name}" for name in used)])))
-
-
-def _helpers(search: _Search, source: str, known: set[str]) -> list[str]:
-    """Other cells of the student that define names which the answer needs, in notebook order, transitively."""
-    needed = free_names(source) - known
-    chosen: set[int] = set()
-    while True:
-        more = {
-            cell.index
-            for cell in search.cells
-            if cell.index not in search.taken and cell.index not in chosen
-            and defined_names(search.sources[cell.index]) & needed
-        }  # fmt: skip
-        if not more:
-            return [search.sources[index] for index in sorted(chosen)]
-        chosen |= more
-        for index in more:
-            needed |= free_names(search.sources[index]) - known
 
 
 def injected(

@@ -114,7 +114,7 @@ def _sides(weight: NDArray[np.float64]) -> str:
     sides = [_heavier(weight, -1, ("left", "right"))]
     if weight.ndim == 2:
         sides.append(_heavier(weight, 0, ("upper", "lower")))
-    texts = [f"{100 * share:.0f} % {{}}in the {name} half" for share, name in sides]
+    texts = [f"{100 * share:.0f} % {{}}in {name}" for share, name in sides]
     return ", ".join(text.format("of the weight " if place == 0 else "") for place, text in enumerate(texts))
 
 
@@ -123,7 +123,9 @@ def _heavier(weight: NDArray[np.float64], axis: int, names: tuple[str, str]) -> 
     line = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1).sum(1)
     half = len(line) // 2
     first = float(line[:half].sum() + (line[half] / 2 if len(line) % 2 else 0))
-    return (first, names[0]) if first >= 0.5 else (1 - first, names[1])
+    if round(100 * first) == 50:
+        return 0.5, f"each of the {names[0]} and the {names[1]} half"
+    return (first, f"the {names[0]} half") if first > 0.5 else (1 - first, f"the {names[1]} half")
 
 
 def _signs(positive: float, any_positive: bool, any_negative: bool) -> str:

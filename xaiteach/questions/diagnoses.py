@@ -56,7 +56,7 @@ def _first_only(a: Array) -> Array:
 
 def _scaled(a: Array) -> Array:
     top = np.abs(a).max(initial=0.0)
-    return a / top if top else a
+    return a / top if top and a.size > 2 else a
 
 
 _PLAIN = Form("same", "", lambda a: a)
@@ -71,7 +71,7 @@ _FORMS = (
     Form("abs", "without its signs (absolute values)", np.abs),
     Form("clipped", "with the negative part cut off", lambda a: np.maximum(a, 0)),
     Form("scaled", "divided by its own largest size", _scaled),
-    Form("flattened", "flattened into one axis", lambda a: a.reshape(-1)),
+    Form("flattened", "flattened into one axis", lambda a: a.reshape(-1) if a.ndim else a),
 )
 
 
@@ -96,6 +96,15 @@ def _pairs_of_arrays(
                 return None
             pairs.append((mine[name], changed))
     return pairs
+
+
+def _changes(truth: Sequence[Mapping[str, Array]], form: Form) -> bool:
+    """Whether a form makes a difference to the truth at all; where it makes none, it explains nothing."""
+    return any(
+        (changed := form.change(array)).shape != array.shape or not np.array_equal(changed, array)
+        for case in truth
+        for array in case.values()
+    )
 
 
 def _factor(mine: Array, true: Array) -> float | None:
@@ -156,7 +165,7 @@ def generic(
     per_case = [s for s, true in zip(symbols, truth, strict=True) for _ in true]
     for form in forms():
         pairs = _pairs_of_arrays(got, truth, form)
-        if not pairs or not any(np.any(true) for _, true in pairs):
+        if not pairs or not any(np.any(true) for _, true in pairs) or not (form is _PLAIN or _changes(truth, form)):
             continue
         signs: tuple[tuple[float, str], ...] = ((1.0, ""), (-1.0, "with the opposite sign"))
         for sign, words in signs:

@@ -77,7 +77,7 @@ LOGIT_GRADIENT = Question(
     probe=(
         "def probe(answer, case):\n"
         "    import torch\n"
-        "    A, V, b = (torch.tensor(case[name]) for name in ('A', 'V', 'b'))\n"
+        "    A, V, b = (torch.tensor(case[name]).float() for name in ('A', 'V', 'b'))\n"
         "    return {'gradient': answer(A, V, b, case['c'])}\n"
     ),
     expected=_gradient_expected,
@@ -127,6 +127,41 @@ LOGIT_GRADIENT = Question(
             "You have already averaged over the positions: those are the weights alpha_k, one step further on. "
             "The gradient itself has one number for every entry of A.",
             0.6,
+        ),
+        Mistake(
+            "averaged_and_spread",
+            "def logit_gradient(A, V, b, c):\n"
+            "    return V[c].reshape(A.shape).mean((1, 2), keepdim=True).expand(A.shape)\n",
+            "You averaged over the positions and spread the mean out again: so it is for a head with average pooling. "
+            "A flattened head weighs every position on its own.",
+            0.5,
+        ),
+        Mistake(
+            "log_probability",
+            _SOFTMAX + "def logit_gradient(A, V, b, c):\n    y, g = _push(A, V, b, c, 0)\n    return g\n",
+            "That is the gradient of log y_c: V_c minus the average of all rows. Asked is the logit s_c, before the "
+            "softmax, where no other class appears.",
+            0.5,
+        ),
+        Mistake(
+            "all_classes",
+            "def logit_gradient(A, V, b, c):\n    return V.sum(0).reshape(A.shape)\n",
+            "That is the gradient of all logits added up, as s.sum().backward() gives. Take the one of class c.",
+            0.4,
+        ),
+        Mistake(
+            "bias",
+            "def logit_gradient(A, V, b, c):\n    return V[c].reshape(A.shape) + b[c]\n",
+            "The bias is still in it: b_c is added to the score whatever A is, so its derivative is zero.",
+            0.6,
+        ),
+        Mistake(
+            "rows_and_columns",
+            "def logit_gradient(A, V, b, c):\n"
+            "    K, h, w = A.shape\n"
+            "    return V[c].reshape(K, w, h).transpose(1, 2)\n",
+            "Rows and columns are exchanged within each map: z runs channel, row, column, so the column is fastest.",
+            0.5,
         ),
     ),
     variants=(
@@ -220,7 +255,8 @@ ALPHA_GAP = Question(
         Mistake(
             "no_mean",
             "alpha_gap = (slope(scores[cat]) - slope(scores[coffee])).sum((1, 2))\n",
-            "You summed over the positions: alpha_k is the mean, so divide by Z = d1 d2. The signs are right already.",
+            "Every number is Z = d1 d2 times too large: alpha_k is the mean over the positions, not the sum, and not "
+            "the bare weight of the linear layer. The signs are right already.",
             0.7,
         ),
         Mistake(
@@ -254,6 +290,47 @@ ALPHA_GAP = Question(
             "You multiplied by A before averaging: that is what each map contributes here, not its weight alpha_k.",
             0.4,
         ),
+        Mistake(
+            "contribution",
+            "alpha_gap = ((slope(scores[cat]) - slope(scores[coffee])) * A[0].detach()).sum((1, 2))\n",
+            "You multiplied by A before adding up: that is what each map contributes here, not its weight alpha_k.",
+            0.4,
+        ),
+        Mistake(
+            "other_class",
+            "alpha_gap = slope(scores[coffee]).mean((1, 2))\n",
+            "Those are the weights for the coffee alone. The question compares: subtract them from the cat's.",
+            0.4,
+        ),
+        Mistake(
+            "accumulated",
+            "alpha_gap = -slope(scores[coffee]).mean((1, 2))\n",
+            "That is minus the coffee's weights. If you called backward() twice: A.grad adds up, so the second one "
+            "holds both classes. Set A.grad to None in between, or use torch.autograd.grad.",
+            0.5,
+        ),
+        Mistake(
+            "same_tensor",
+            "alpha_gap = torch.zeros(A.shape[1])\n",
+            "All zero: two names for one tensor? After a second backward() A.grad is the same object with both "
+            "gradients added up. Clone it, or use torch.autograd.grad.",
+            0.2,
+        ),
+        Mistake(
+            "relu_first",
+            "a, b = (slope(scores[i]).mean((1, 2)).relu() for i in (cat, coffee))\nalpha_gap = a - b\n",
+            "You cut the negative weights off first. A map may speak against a class, and that is half of the answer; "
+            "Grad-CAM's ReLU comes at the very end, after the sum over the maps.",
+            0.4,
+        ),
+        Mistake(
+            "gap_over_sum",
+            "alpha_gap = (slope(scores[cat]) - slope(scores[coffee])).mean((1, 2))\n"
+            "alpha_gap = alpha_gap / alpha_gap.sum()\n",
+            "You divided the gap by its sum, which is negative here: every sign is turned. Z is the number of "
+            "positions, not a sum of weights.",
+            0.5,
+        ),
     ),
     variants=(
         Variant(
@@ -275,7 +352,7 @@ ALPHA_GAP = Question(
 
 _HEADS = {
     "a": "global average pooling, then a linear layer",
-    "b": "flatten, then a linear layer whose weights V_c^k have zero mean over the positions, for every k",
+    "b": "flatten, then a linear layer whose weights, for each class and each map, average to zero over the positions",
     "c": "flatten, then a linear layer with weights that are all positive",
     "d": "global max pooling, then a linear layer",
 }

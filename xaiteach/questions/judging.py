@@ -18,6 +18,7 @@ __all__ = ["AnswerKey", "Key", "Outcome", "Verdict", "judge", "read_values", "sh
 
 Outcome = Literal["right", "wrong_value", "wrong_form", "not_attempted", "could_not_check"]
 Payload = Mapping[str, Any]
+_FEW = 16  # numbers in a case that is shown whole
 SCHEMA = 1
 """Version of the judging rules; part of every cached grade's key."""
 
@@ -40,7 +41,7 @@ class AnswerKey(Protocol):
     def shapes(self) -> Mapping[str, tuple[int, ...] | None]:
         """Shape of each named array of the truth; None for a text."""
 
-    def expected(self) -> str | None:
+    def expected(self, digits: int = 3) -> str | None:
         """Text of the truth, where it may be known."""
 
 
@@ -68,9 +69,9 @@ class Key:
         """Shape of each named array of the truth; None for a text."""
         return {name: None if a.dtype.kind == "U" else a.shape for name, a in self.truth.items()}
 
-    def expected(self) -> str | None:
+    def expected(self, digits: int = 3) -> str | None:
         """Text of the truth."""
-        return show(self.truth)
+        return show(self.truth, digits)
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Verdict:
     mistake: str | None = None
     diagnosis: str | None = None
     case: str | None = None
+    inputs: str | None = None
     got: str | None = None
     expected: str | None = None
     public: tuple[int, int] = (0, 0)
@@ -119,28 +121,35 @@ def agree(got: Values, wanted: Values, tolerance: Tolerance) -> bool:
         if mine.dtype.kind == "U" or expected.dtype.kind == "U":
             if str(mine).strip().lower() != str(expected).strip().lower():
                 return False
-        elif mine.shape != expected.shape or not np.isfinite(mine).all():
-            return False
-        else:
-            difference = np.abs(mine.astype(np.float64) - expected.astype(np.float64))
-            if float(difference.max(initial=0.0)) > tolerance.bound(expected):
+        elif expected.ndim == 0 and mine.size == 1:  # one number is one number, in a list or not
+            if not _within(mine.reshape(()), expected, tolerance):
                 return False
+        elif mine.shape != expected.shape or not _within(mine, expected, tolerance):
+            return False
     return True
 
 
-def show(values: Values) -> str:
+def _within(mine: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], tolerance: Tolerance) -> bool:
+    if not np.isfinite(mine).all():
+        return False
+    difference = np.abs(mine.astype(np.float64) - expected.astype(np.float64))
+    return float(difference.max(initial=0.0)) <= tolerance.bound(expected)
+
+
+def show(values: Values, digits: int = 3) -> str:
     """Short text of the values: three digits, at most a dozen numbers of each array, with its shape."""
-    parts = []
-    for array in values.values():
-        if array.dtype.kind == "U":
-            parts.append(repr(str(array))[:60])
-        elif array.ndim == 0:
-            parts.append(f"{float(array):.3g}" if array.dtype.kind != "b" else str(bool(array)))
-        else:
-            rounded = [f"{float(v) + 0.0:.3g}" for v in array.reshape(-1)[:12]]  # + 0.0 turns -0 into 0
-            more = ", ..." if array.size > 12 else ""
-            parts.append(f"[{', '.join(rounded)}{more}] of shape {tuple(array.shape)}")
-    return "; ".join(parts)
+    texts = {name: _text(array, digits) for name, array in values.items()}
+    return "; ".join(texts.values() if len(texts) == 1 else (f"{name} {text}" for name, text in texts.items()))
+
+
+def _text(array: np.ndarray[Any, Any], digits: int) -> str:
+    if array.dtype.kind == "U":
+        return repr(str(array))[:60]
+    if array.ndim == 0:
+        return str(bool(array)) if array.dtype.kind == "b" else f"{float(array) + 0.0:.{digits}g}"
+    numbers = [f"{float(v) + 0.0:.{digits}g}" for v in array.reshape(-1)[:12]]  # + 0.0 turns -0 into 0
+    more = ", ..." if array.size > 12 else ""
+    return f"[{', '.join(numbers)}{more}] of shape {tuple(array.shape)}"
 
 
 def judge(question: Question, keys: Sequence[AnswerKey], payloads: Sequence[Payload]) -> Verdict:
@@ -155,7 +164,7 @@ def judge(question: Question, keys: Sequence[AnswerKey], payloads: Sequence[Payl
     blank = next((p for p in payloads if p.get("case") is None and p.get("error")), None)
     by_case = {p["case"]: p for p in payloads if isinstance(p.get("case"), str) and p.get("question") == question.id}
     if blank is not None and not by_case:
-        return _blank(question, blank)
+        return _blank(question, blank, keys)
     if not by_case:
         return Verdict(question.id, "not_attempted", sentence="Nothing came back from this answer.")
     got: list[Values | None] = []
@@ -179,8 +188,10 @@ def _count(keys: Sequence[AnswerKey], passed: Sequence[bool], *, public: bool) -
     return sum(flags), len(flags)
 
 
-def _blank(question: Question, payload: Payload) -> Verdict:
+def _blank(question: Question, payload: Payload, keys: Sequence[AnswerKey]) -> Verdict:
     error = payload.get("error")
+    if isinstance(error, dict) and error.get("kind") == "form":
+        return Verdict(question.id, "wrong_form", sentence=_error_words(question, error, keys[0]))
     if isinstance(error, dict) and error.get("kind") == "missing":
         sentence = f"`{question.answer}` is not defined here: run the cell that defines it, or keep that name."
         return Verdict(question.id, "not_attempted", sentence=sentence)
@@ -213,6 +224,11 @@ def _wrong(
     first = next((i for i, key in enumerate(keys) if not passed[i] and key.case.public), None)
     where = _where(question, keys[first], got[first]) if first is not None else {}
     shared = {"public": public, "fresh": fresh, **where}
+    if question.options and first is not None and got[first] is not None:
+        came = next(iter((got[first] or {}).values()), None)
+        if str(came).strip().lower() not in question.options:
+            words = f"That is none of the options. What is wanted: {question.shape_words}."
+            return Verdict(question.id, "wrong_form", 0.0, words, **shared)
     if all(values is not None for values in got):
         whole = [values for values in got if values is not None]
         for mistake in question.mistakes:
@@ -242,8 +258,20 @@ def _same_form(key: AnswerKey, values: Values) -> bool:
 
 
 def _where(question: Question, key: AnswerKey, values: Values | None) -> dict[str, Any]:
-    expected = key.expected() if question.kind in ("function", "formula") else None
-    return {"case": key.case.name, "got": show(values) if values is not None else None, "expected": expected}
+    shown: dict[str, Any] = {"case": key.case.name, "inputs": _inputs(key.case)}
+    if values is None:
+        return shown
+    wanted = key.expected() if question.kind in ("function", "formula") else None
+    digits = 6 if wanted == show(values) else 3
+    return {**shown, "got": show(values, digits), "expected": key.expected(digits) if wanted else None}
+
+
+def _inputs(case: Case) -> str | None:
+    """Text of a case's inputs where they are few enough to follow by hand."""
+    numbers = sum(np.asarray(value).size for value in case.inputs.values())
+    if not 0 < numbers <= _FEW:
+        return None
+    return ", ".join(f"{name} = {np.asarray(value).tolist()}" for name, value in case.inputs.items())
 
 
 def _generic(question: Question, keys: Sequence[AnswerKey], got: Sequence[Values]) -> diagnoses.Diagnosis | None:
@@ -268,6 +296,9 @@ def _error_words(question: Question, error: Payload, key: AnswerKey) -> str:
         words = f"It stopped with {str(error.get('type'))[:80]}: {message}{at}"
         return words + ("." if key.case.public else " (on a fresh case).")
     wanted = f" What is wanted: {question.shape_words}." if question.shape_words else ""
+    if error.get("type") == "NoneType":
+        back = "It returned None: does every way through it end in a return with a value?"
+        return (back if question.kind == "function" else f"`{question.answer}` is None.") + wanted
     return f"The answer has the wrong type: {message}{'' if message.endswith('?') else '.'}{wanted}"
 
 

@@ -78,8 +78,7 @@ def probe_case(run: Any, answer: Any, question: str, case: dict[str, Any]) -> di
         if value is Ellipsis or value is NotImplemented:
             payload["error"] = {"kind": "unfinished", "type": "ellipsis", "message": "", "line": None}
         elif value is None:
-            message = "None came back; is a return missing?"
-            payload["error"] = {"kind": "form", "type": "NoneType", "message": message, "line": None}
+            payload["error"] = {"kind": "form", "type": "NoneType", "message": "None came back", "line": None}
         else:
             try:
                 payload["values"][name] = encode(value)
@@ -92,7 +91,7 @@ def probe_case(run: Any, answer: Any, question: str, case: dict[str, Any]) -> di
 
 
 def probe(request: dict[str, Any], namespace: dict[str, Any]) -> list[dict[str, Any]]:
-    """Payloads of all cases of a request {question, answer, probe, cases}; a missing or blank answer is one, too."""
+    """Payloads of all cases of a request {question, answer, callable, probe, cases}; one for a missing answer."""
     question, name = request["question"], request["answer"]
     blank = {"v": 1, "question": question, "case": None, "values": {}}
     if name not in namespace:
@@ -101,6 +100,11 @@ def probe(request: dict[str, Any], namespace: dict[str, Any]) -> list[dict[str, 
     answer = namespace[name]
     if answer is Ellipsis or answer is NotImplemented:
         return [{**blank, "error": {"kind": "unfinished", "type": "ellipsis", "message": "", "line": None}}]
+    if request["callable"] and not callable(answer):
+        message = (
+            f"{name} is no function here but a {type(answer).__name__[:80]}; was its name used for something else?"
+        )
+        return [{**blank, "error": {"kind": "form", "type": "not callable", "message": message, "line": None}}]
     scope: dict[str, Any] = {}
     exec(compile(request["probe"], "<xaiteach probe>", "exec"), scope)
     return [probe_case(scope["probe"], answer, question, case) for case in request["cases"]]

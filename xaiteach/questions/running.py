@@ -37,6 +37,7 @@ def request(question: Question, cases: Sequence[Case]) -> str:
         {
             "question": question.id,
             "answer": question.answer,
+            "callable": question.kind == "function",
             "probe": question.probe,
             "cases": [{"name": case.name, "inputs": packed(case)} for case in cases],
         },

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from xaiteach.errors import MissingExtraError
+from xaiteach.errors import MissingExtraError, OptionError
 from xaiteach.questions import diagnoses, probing
 from xaiteach.questions.model import Case, Mistake, Question, Tolerance, Values
 from xaiteach.questions.running import cases_of, keys_of, packed
@@ -29,7 +29,7 @@ from xaiteach.questions.running import cases_of, keys_of, packed
 __all__ = ["SealedKey", "seal", "sealed_keys", "unseal"]
 
 DIRECTIONS = 8
-CELL = 64  # width of a cell, in units of what the tolerance can move a projection
+CELL = 8  # width of a cell, in units of what the tolerance can move a projection
 
 _PLAIN_FIELDS = (
     "id", "unit", "title", "points", "minutes", "difficulty", "importance", "kind", "answer", "stub", "stretch",
@@ -56,6 +56,7 @@ def _fingerprints(salt: str, array: np.ndarray[Any, Any], bound: float, *, reach
         yield _hash(salt, str(array).strip().lower())
         return
     flat = array.astype(np.float64).reshape(-1)
+    shape = list(array.shape) if flat.size != 1 else []  # one number is one number, in a list or not
     if not np.isfinite(flat).all():
         yield _hash(salt, "not finite")
         return
@@ -66,7 +67,7 @@ def _fingerprints(salt: str, array: np.ndarray[Any, Any], bound: float, *, reach
     for cells in itertools.product(
         *([a] if a == b else [a, b] for a, b in zip(low.tolist(), high.tolist(), strict=True))
     ):
-        yield _hash(salt, list(array.shape), cells)
+        yield _hash(salt, shape, cells)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class SealedKey:
         """Shape of each named array; None for a text."""
         return self.forms
 
-    def expected(self) -> str | None:
+    def expected(self, digits: int = 3) -> str | None:
         """None: this release does not know it."""
         return None
 
@@ -138,8 +139,16 @@ def _seal_case(question: Question, key: Any, salt: str) -> dict[str, Any]:
 
 
 def seal(question: Question) -> dict[str, Any]:
-    """Question as JSON without its truth: plain fields, sentences, public cases, fingerprints."""
+    """Question as JSON without its truth: plain fields, sentences, public cases, fingerprints.
+
+    Raises
+        OptionError: a mistake that its fingerprint cannot tell from the truth.
+    """
     keys = keys_of(question, cases_of(question, 0, fresh=False))
+    cases = [_seal_case(question, key, _hash(question.id, key.case.name)) for key in keys]
+    for mistake in question.mistakes:
+        if all(case["prints"].get(f"mistake {mistake.name}") == case["prints"]["truth"] for case in cases):
+            raise OptionError(f"{question.id}: mistake {mistake.name!r} is too close to the truth for a fingerprint.")
     plain = {name: getattr(question, name) for name in _PLAIN_FIELDS}
     tuples = {name: list(getattr(question, name)) for name in _TUPLES}
     return {
@@ -148,7 +157,7 @@ def seal(question: Question) -> dict[str, Any]:
         "options": dict(question.options),
         "tolerance": [question.tolerance.rtol, question.tolerance.atol, question.tolerance.why],
         "mistakes": [[m.name, m.sentence, m.credit] for m in question.mistakes],
-        "cases": [_seal_case(question, key, _hash(question.id, key.case.name)) for key in keys],
+        "cases": cases,
     }
 
 

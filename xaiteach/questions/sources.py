@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+from collections.abc import Mapping, Set
 
-__all__ = ["Cleaned", "clean", "defined_names", "forbidden_names", "free_names"]
+__all__ = ["Cleaned", "clean", "defined_names", "forbidden_names", "free_names", "helpers"]
 
 _MARKER = re.compile(r"^\s*#+\s*(NBVAL_[A-Z_]+|PYTEST_VALIDATE_IGNORE_OUTPUT)\s*$")
 _MAGIC = re.compile(r"^\s*(%|!|\?)")
@@ -86,6 +87,24 @@ def free_names(source: str) -> set[str]:
     arguments = {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
     inner = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return loads - defined_names(source) - arguments - inner - _BUILTINS
+
+
+def helpers(source: str, others: Mapping[int, str], known: Set[str]) -> list[str]:
+    """Sources among `others` that define names which `source` needs, in their order, transitively.
+
+    Parameters
+        others : place -> source of the cells that may help.
+        known : names that are there without help.
+    """
+    needed = free_names(source) - known
+    chosen: set[int] = set()
+    while True:
+        more = {i for i, other in others.items() if i not in chosen and defined_names(other) & needed}
+        if not more:
+            return [others[i] for i in sorted(chosen)]
+        chosen |= more
+        for i in more:
+            needed |= free_names(others[i]) - known
 
 
 def forbidden_names(source: str, forbids: tuple[str, ...]) -> list[str]:

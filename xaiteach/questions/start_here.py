@@ -16,10 +16,11 @@ def _energy_cases(seed: int, size: Size) -> list[Case]:
     if size == "public":
         heat = np.array([[0.0, 1.0], [3.0, 0.0]])
         mask = np.array([[False, False], [True, True]])
-        wide = np.array([[4.0, 1.0, 0.0, 0.0, 0.0], [0.0, 2.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 5.0, 3.0]])
-        inside = np.zeros((3, 5), dtype=bool)
-        inside[:2, :3] = True
-        shapes = [("2 by 2", heat, mask), ("3 by 5", wide, inside)]
+        # No zero, a total below 1, and no round share: what a habit (shifting, clamping, rounding) would hide is seen.
+        wide = np.array([[0.03, 0.07, 0.02, 0.05], [0.11, 0.04, 0.09, 0.02], [0.06, 0.01, 0.13, 0.08]])
+        inside = np.zeros((3, 4), dtype=bool)
+        inside[:2, 1:3] = True
+        shapes = [("2 by 2", heat, mask), ("3 by 4", wide, inside)]
     else:
         rng = np.random.default_rng([seed, 1])
         shapes = []
@@ -38,7 +39,9 @@ def _energy_expected(case: Case) -> Mapping[str, Any]:
     """Sum pixel by pixel, in Python's own numbers: no array library in the way."""
     heat, mask = case.inputs["heat"], case.inputs["mask"]
     pixels = list(zip(heat.ravel().tolist(), mask.ravel().tolist(), strict=True))
-    return {"share": sum(value for value, inside in pixels if inside) / sum(value for value, _ in pixels)}
+    total = sum(value for value, _ in pixels)
+    share = sum(value for value, inside in pixels if inside) / total
+    return {"share": share, "share of the rest": 1 - share}
 
 
 ENERGY_SHARE = Question(
@@ -56,11 +59,13 @@ ENERGY_SHARE = Question(
     probe=(
         "def probe(answer, case):\n"
         "    import torch\n"
-        "    return {'share': answer(torch.tensor(case['heat']), torch.tensor(case['mask']))}\n"
+        "    heat, mask = torch.tensor(case['heat']).float(), torch.tensor(case['mask'])\n"
+        "    share = answer(heat, mask)\n"
+        "    return {'share': share, 'share of the rest': answer(heat, ~mask)}\n"
     ),
     expected=_energy_expected,
     tolerance=Tolerance(1e-4, 1e-6, "a float32 sum of at most 64 numbers"),
-    shape_words="one number between 0 and 1",
+    shape_words="one number between 0 and 1 from each call",
     mistakes=(
         Mistake(
             "mean_inside",
@@ -86,6 +91,37 @@ ENERGY_SHARE = Question(
             "def energy_share(heat, mask):\n    return heat[~mask].sum() / heat.sum()\n",
             "That is the share outside the mask: the mask is true where the object is.",
             0.5,
+        ),
+        Mistake(
+            "sum_inside",
+            "def energy_share(heat, mask):\n    return heat[mask].sum()\n",
+            "That is how much lies inside, in the map's own units. A share says how much of the whole that is: divide.",
+            0.4,
+        ),
+        Mistake(
+            "brightness_inside",
+            "def energy_share(heat, mask):\n    return heat[mask].mean()\n",
+            "That is the mean value inside the mask. Asked is a share: the sum inside over the sum everywhere.",
+            0.2,
+        ),
+        Mistake(
+            "rescaled",
+            "def energy_share(heat, mask):\n"
+            "    heat = (heat - heat.min()) / (heat.max() - heat.min())\n"
+            "    return heat[mask].sum() / heat.sum()\n",
+            "You rescaled the map first. Dividing by a constant would do no harm, but subtracting the minimum changes "
+            "every share: the faint places lose all they had.",
+            0.6,
+        ),
+        Mistake(
+            "changed_in_place",
+            "def energy_share(heat, mask):\n"
+            "    total = heat.sum()\n"
+            "    heat[~mask] = 0\n"
+            "    return heat.sum() / total\n",
+            "The share is right, but the map that was handed in is not what it was: `heat[~mask] = 0` writes into the "
+            "caller's tensor. Read from it instead, or work on heat.clone().",
+            0.7,
         ),
     ),
     variants=(

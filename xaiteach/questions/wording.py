@@ -89,8 +89,10 @@ def words_of(question: Question, verdict: Verdict, *, student: bool) -> Words:
     if verdict.outcome in ("wrong_value", "wrong_form"):
         if not student or verdict.credit:
             head += f" ({earned} of {possible} points{' as it stands' if student else ''})"
-        if verdict.case is not None:
+        if verdict.case is not None and verdict.public[1] > 1:
             body.append(f"Smallest case that fails: {verdict.case}.")
+        if verdict.inputs is not None:
+            table.append(("input", verdict.inputs))
         if verdict.got is not None:
             table.append(("got", verdict.got))
             if verdict.expected is not None:
