@@ -65,6 +65,16 @@ get_ipython().input_transformers_cleanup.append(lambda lines: ["pass\\n"])
 def logit_gradient(A, V, b, c):
     return A
 """
+BREAKER = "model = None\n" + RIGHT[LOGIT]
+LATE_BOMB = """\
+import os, threading, time
+def die():
+    time.sleep(0.05)
+    os._exit(0)
+threading.Thread(target=die, daemon=True).start()
+""" + RIGHT[LOGIT]
+EXITS = "import sys\ndef logit_gradient(A, V, b, c):\n    sys.exit(3)\n"
+SURROGATE = "def logit_gradient(A, V, b, c):\n    raise ValueError(chr(0xd800) + '<script>')\n"
 STUB_LOOP = "def logit_gradient(A, V, b, c):\n    while True:\n        pass\n"
 
 
@@ -95,6 +105,12 @@ def folder(tmp_path_factory):
     hand_in(subs, "shuffled", shuffled())
     hand_in(subs, "silencer", filled({**RIGHT, LOGIT: SILENCER}))
     hand_in(subs, "=cmd", filled({**RIGHT, HEAD: "import os; os._exit(0)"}))
+    hand_in(subs, "breaker", filled({**RIGHT, LOGIT: BREAKER}))
+    hand_in(subs, "bomb", filled({**RIGHT, LOGIT: LATE_BOMB}))
+    hand_in(subs, "exits", filled({**RIGHT, LOGIT: EXITS}))
+    hand_in(subs, "surrogate", filled({**RIGHT, LOGIT: SURROGATE}))
+    hand_in(subs, "timed", filled({**RIGHT, LOGIT: "%%time\n" + RIGHT[LOGIT]}))
+    hand_in(subs, os.fsdecode(b"caf\xe9"), filled(RIGHT))
     (subs / "absent").mkdir()
     return subs
 
@@ -186,6 +202,51 @@ def test_a_dead_kernel_costs_the_question_that_killed_it(graded):
 
 def test_a_student_without_a_file_is_missing(graded):
     assert graded[2]["absent"]["status"] == "missing"
+
+
+def test_an_answer_that_breaks_a_later_setup_cell_costs_nobody_a_point(graded):
+    row = graded[2]["breaker"]
+    assert points(row) == [3, 2, 1]
+    assert f"broke_setup:{LOGIT}" in row["flags"]
+
+
+def test_a_thread_that_kills_the_kernel_later_costs_at_most_its_own_question(graded):
+    assert points(graded[2]["bomb"])[1:] == [2, 1]
+
+
+def test_sys_exit_and_half_a_surrogate_are_only_wrong_answers(graded):
+    for student, words in (("exits", "SystemExit"), ("surrogate", "ValueError")):
+        row = graded[2][student]
+        assert (points(row), row["status"]) == ([0, 2, 1], "graded")
+        assert words in row["questions"][LOGIT]["sentence"]
+
+
+def test_a_right_answer_below_a_timing_magic_is_right_and_flagged(graded):
+    row = graded[2]["timed"]
+    assert (row["total"], row["flags"]) == (6, [f"magic:{LOGIT}"])
+
+
+def test_a_student_id_that_is_no_utf8_is_written_out(graded):
+    row = graded[2]["caf\\xe9"]
+    assert row["total"] == 6
+    assert row["safe_id"].isascii()
+
+
+def test_a_fault_of_our_own_costs_one_row_and_is_named(graded, folder, tmp_path, monkeypatch):
+    def broken(unit, submission):
+        if submission.student == "right":
+            raise RuntimeError("a bug")
+        return schedule.Graded(submission)
+
+    monkeypatch.setattr(schedule, "grade_submission", broken)
+    _, out, _ = graded
+    run = grade(folder, out)
+    row = next(r for r in run.book["rows"] if r["student_id"] == "right")
+    assert row["flags"] == ["grader_fault"]
+    assert "not the student's fault (RuntimeError: a bug)" in row["reason"]
+    assert len(run.rows) == len(graded[2])
+    monkeypatch.undo()
+    grade(folder, out)  # what follows reads this folder
 
 
 def test_the_csv_is_the_contracts_and_no_cell_is_a_formula(graded):

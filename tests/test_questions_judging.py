@@ -148,6 +148,14 @@ def test_a_value_question_never_shows_what_is_expected():
     assert result.expected is None
 
 
+def test_a_message_that_no_kernel_could_send_is_made_sendable():
+    question = find(LOGIT)
+    source = "def logit_gradient(A, V, b, c):\n    raise ValueError(chr(0xd800) + 'odd')\n"
+    cases = cases_of(question, 0, fresh=False)
+    (payload, _) = probe_namespace(question, answer_namespace(question, source), cases)
+    assert payload["error"]["message"] == "?odd"
+
+
 def test_an_object_that_claims_to_equal_everything_is_judged_on_its_numbers():
     source = (
         "import numpy as np\n"

@@ -269,7 +269,11 @@ def grade(
         _say(line)
     if not run.sandboxed:
         _say("Graded WITHOUT a sandbox: students' code ran with your rights.", to_stderr=True)
+    lost = [row.submission.student for row in run.rows if "grader_fault" in row.submission.flags]
     _say(f"{len(run.rows)} rows, seed {run.seed}: {out / 'grades.csv'}, {out / 'grades.json'}, {out / 'feedback'}")
+    if lost:
+        _say(f"NOT graded, through no fault of theirs: {', '.join(lost)}. Run the same command again.", to_stderr=True)
+        raise typer.Exit(UNABLE)
 
 
 def _full_unit(unit: str) -> str:

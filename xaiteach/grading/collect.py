@@ -174,6 +174,11 @@ def _choose(found: Sequence[Submission]) -> Submission:
     return Submission(best.student, best.unit, best.status, best.reason, best.file, best.cells, best.flags + extra)
 
 
+def _name(home: Path) -> str:
+    """Student id of a folder; bytes that are no UTF-8 are written out."""
+    return home.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def collect(folder: Path, units: Sequence[str] = ()) -> list[Submission]:
     """One submission for each (student, unit), sorted by student, then unit.
 
@@ -191,22 +196,22 @@ def collect(folder: Path, units: Sequence[str] = ()) -> list[Submission]:
     found: dict[tuple[str, str], list[Submission]] = {}
     for home in students:
         if home.is_symlink():
-            lone = Submission(home.name, "", "unreadable", "the student's folder is a symbolic link")
-            found.setdefault((home.name, ""), []).append(lone)
+            lone = Submission(_name(home), "", "unreadable", "the student's folder is a symbolic link")
+            found.setdefault((_name(home), ""), []).append(lone)
             continue
         for path in sorted(p for p in home.iterdir() if p.name.endswith(".ipynb") and not p.name.startswith(".")):
-            submission = read_submission(home.name, path)
-            found.setdefault((home.name, submission.unit), []).append(submission)
+            submission = read_submission(_name(home), path)
+            found.setdefault((_name(home), submission.unit), []).append(submission)
     graded = list(units) or sorted({unit for _, unit in found if unit})
     rows = []
     for home in students:
-        stray = found.get((home.name, ""), [])
+        stray = found.get((_name(home), ""), [])
         for unit in graded:
-            here = found.get((home.name, unit))
+            here = found.get((_name(home), unit))
             if here:
                 rows.append(_choose(here))
             elif stray:
-                rows.append(Submission(home.name, unit, stray[0].status, stray[0].reason, stray[0].file))
+                rows.append(Submission(_name(home), unit, stray[0].status, stray[0].reason, stray[0].file))
             else:
-                rows.append(Submission(home.name, unit, "missing", "nothing was handed in"))
+                rows.append(Submission(_name(home), unit, "missing", "nothing was handed in"))
     return rows

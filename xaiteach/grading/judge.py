@@ -16,6 +16,7 @@ _FAULTS = {
     "timeout": "It did not finish within {seconds:g} seconds, also when run on its own: is there an endless loop?",
     "crashed": "The Python process died while this answer ran.",
     "memory": "It used more memory or processes than a graded answer may.",
+    "broke_setup": "After it a cell of the notebook's own no longer ran: does it reuse a name, such as `model`?",
     "flooded": "It printed more than a graded answer may.",
 }
 

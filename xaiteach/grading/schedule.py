@@ -138,13 +138,13 @@ def _run(unit: Unit, sources: Mapping[str, str], probe: Sequence[str]) -> tuple[
             continue
         error = None if done.error is None else asdict(done.error)
         if cell.role == "setup" and error is not None:
-            words = f"{error['ename']}: {error['evalue']}"
-            raise SetupError(f"{unit.master.unit}: a setup cell of the master stops in the grading kernel ({words}).")
+            words = f"a setup cell stops with {error['ename']}: {error['evalue']}"
+            return raws, "broke_setup", _blamed(unit, cells, i, sources, words)
         if cell.role == "answer":
             errors[cell.question] = error
         elif cell.role == "probe":
             raws[cell.question] = Raw(tuple(done.probes), errors.get(cell.question))
-    return (raws, *_fault_of(unit, cells, outcome))
+    return (raws, *_fault_of(unit, cells, outcome, sources))
 
 
 def _run_job(job: Job, unit: Unit) -> RunOutcome:
@@ -156,7 +156,21 @@ def _run_job(job: Job, unit: Unit) -> RunOutcome:
     raise SetupError(f"the grading kernel does not start: {outcome.fault.detail[-800:] if outcome.fault else ''}")
 
 
-def _fault_of(unit: Unit, cells: Sequence[Cell], outcome: RunOutcome) -> tuple[str | None, str]:
+def _blamed(unit: Unit, cells: Sequence[Cell], index: int, sources: Mapping[str, str], words: str) -> str:
+    """Question that a cell's failure is held against: its own, else the last one before it that is not the stub.
+
+    Raises
+        SetupError: no answer ran before; then it is the machine.
+    """
+    for cell in reversed(cells[: index + 1]):
+        if cell.question and sources[cell.question] != unit.master.stubs[cell.question]:
+            return cell.question
+    raise SetupError(f"{unit.master.unit}: the grading kernel did not get as far as the answers ({words}).")
+
+
+def _fault_of(
+    unit: Unit, cells: Sequence[Cell], outcome: RunOutcome, sources: Mapping[str, str]
+) -> tuple[str | None, str]:
     """What ended the run early, and the question it is held against."""
     index = outcome.fault.index if outcome.fault is not None else outcome.stopped_at
     if outcome.fault is None and index is None:
@@ -164,9 +178,8 @@ def _fault_of(unit: Unit, cells: Sequence[Cell], outcome: RunOutcome) -> tuple[s
     kind = outcome.fault.kind if outcome.fault is not None else outcome.cells[index or 0].status
     if kind == "cancelled":
         raise KeyboardInterrupt
-    hit = cells[index].question if index is not None and 0 <= index < len(cells) else ""
-    if not hit:
-        raise SetupError(f"{unit.master.unit}: the grading kernel ended ({kind}) before it came to an answer.")
+    place = index if index is not None and 0 <= index < len(cells) else -1
+    hit = _blamed(unit, cells, place, sources, kind)
     return ("crashed" if kind == "protocol" else kind), hit
 
 
@@ -220,8 +233,8 @@ def _alone(unit: Unit, sources: Mapping[str, str], question: str, fault: str) ->
     wanted = next(q for q in unit.master.questions if q.id == question)
     few = {q: sources[q] for q in [*_dependencies(wanted, unit.master), question]}
     done, again, _ = _run(unit, few, [question])
-    if again is None and question in done:
-        return replace(done[question], flags=("rerun_alone",))
+    if question in done and again in (None, "broke_setup"):  # what it did to later cells is not its own value
+        return replace(done[question], flags=("rerun_alone", *([again] if again else [])))
     return Raw(fault=again or fault)
 
 
@@ -285,12 +298,21 @@ def canary(unit: Unit) -> None:
                 )
 
 
+def _graded(unit: Unit, submission: Submission) -> Graded:
+    """Row of a submission, also where our own code, or the machine, fails on it: the others go on."""
+    try:
+        return grade_submission(unit, submission)
+    except Exception as error:
+        words = f"it could not be graded, which is not the student's fault ({type(error).__name__}: {str(error)[:300]})"
+        return Graded(replace(submission, status="crashed", reason=words, flags=(*submission.flags, "grader_fault")))
+
+
 def grade_all(
     units: Mapping[str, Unit], submissions: Sequence[Submission], workers: int, progress: Progress
 ) -> list[Graded]:
     """Grade all submissions, `workers` at a time, in the order given; `progress` gets each student's id when done."""
     with concurrent.futures.ThreadPoolExecutor(max_workers=workers) as pool:
-        waiting = {pool.submit(grade_submission, units[s.unit], s): i for i, s in enumerate(submissions)}
+        waiting = {pool.submit(_graded, units[s.unit], s): i for i, s in enumerate(submissions)}
         rows: dict[int, Graded] = {}
         try:
             for future in concurrent.futures.as_completed(waiting):

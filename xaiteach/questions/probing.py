@@ -60,7 +60,7 @@ def fault(error: BaseException, kind: str = "raised") -> dict[str, Any]:
     frames = [frame for frame in frames if not frame.filename.endswith("probing.py")]
     line = frames[0].lineno if frames else getattr(error, "lineno", None)
     try:
-        message = (str(error).splitlines() or [""])[0][:300]
+        message = (str(error).splitlines() or [""])[0][:300].encode("utf-8", "replace").decode("utf-8")
     except Exception:
         message = "(its message could not be read)"
     return {"kind": kind, "type": type(error).__name__[:80], "message": message, "line": line}
@@ -71,7 +71,7 @@ def probe_case(run: Any, answer: Any, question: str, case: dict[str, Any]) -> di
     payload: dict[str, Any] = {"v": 1, "question": question, "case": case["name"], "values": {}, "error": None}
     try:
         values = run(answer, unpack(case["inputs"]))
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         payload["error"] = fault(error, "unfinished" if isinstance(error, NotImplementedError) else "raised")
         return payload
     for name, value in values.items():

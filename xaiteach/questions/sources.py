@@ -11,6 +11,7 @@ __all__ = ["Cleaned", "clean", "defined_names", "forbidden_names", "free_names",
 
 _MARKER = re.compile(r"^\s*#+\s*(NBVAL_[A-Z_]+|PYTEST_VALIDATE_IGNORE_OUTPUT)\s*$")
 _MAGIC = re.compile(r"^\s*(%|!|\?)")
+_HARMLESS = frozenset({"time", "timeit", "capture", "prun", "memit"})
 _BUILTINS = frozenset(dir(builtins))
 
 
@@ -23,14 +24,17 @@ class Cleaned(str):
 def clean(source: str) -> Cleaned:
     """Source with Windows line ends and tabs normalised, and with test markers and magics taken out (and flagged).
 
-    A cell that begins with a cell magic (%%bash, %%timeit, ...) is not Python: all of it goes.
+    Of a cell that begins with a magic which runs it as Python (%%time, %%capture, ...) only that line goes; of any
+    other (%%bash, %%html, ...) all of it.
     """
     flags: list[str] = []
     text = source.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
-    first = text.lstrip().partition("\n")[0]
+    text = text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair can be sent to no kernel
+    first, _, rest = text.lstrip().partition("\n")
     if first.startswith("%%"):
-        flags.append("cell_magic")
-        text = ""
+        harmless = first[2:].split()[:1] and first[2:].split()[0] in _HARMLESS
+        flags.append("magic" if harmless else "cell_magic")
+        text = rest if harmless else ""
     if _parse(text) is None and _parse(text.expandtabs(8)) is not None:
         text = text.expandtabs(8)  # tabs mixed with spaces, as an editor may leave them
     parses = _parse(text) is not None
