@@ -78,6 +78,20 @@ def test_odd_cells_do_not_stop_the_reading(tmp_path):
     assert row.cells[-1].source == "x = 1"
 
 
+@pytest.mark.parametrize(
+    "notebook",
+    [
+        {"cells": [], "metadata": {"xaiteach": {"unit": ["02_gradcam"]}}},
+        {"cells": [], "metadata": {"xaiteach": {"unit": {}}}},
+        {"worksheets": [3, {"cells": 4}], "metadata": {}},
+    ],
+)
+def test_metadata_of_the_wrong_kind_does_not_stop_the_batch(tmp_path, notebook):
+    hand_in(tmp_path, "ann", notebook)
+    hand_in(tmp_path, "bob", blank())
+    assert [row.student for row in collect(tmp_path)] == ["ann", "bob"]
+
+
 def test_a_notebook_of_format_3_is_read(tmp_path):
     cells = [{"cell_type": "code", "input": cell["source"]} for cell in blank()["cells"] if cell["cell_type"] == "code"]
     hand_in(tmp_path, "ann", {"nbformat": 3, "metadata": {}, "worksheets": [{"cells": cells}]})

@@ -75,6 +75,17 @@ threading.Thread(target=die, daemon=True).start()
 """ + RIGHT[LOGIT]
 EXITS = "import sys\ndef logit_gradient(A, V, b, c):\n    sys.exit(3)\n"
 SURROGATE = "def logit_gradient(A, V, b, c):\n    raise ValueError(chr(0xd800) + '<script>')\n"
+LEAK = """\
+calls = []
+def logit_gradient(A, V, b, c):
+    import gc, sys
+    calls.append(c)
+    frame, seen = sys._getframe(), ""
+    while frame is not None:
+        seen += str(frame.f_locals.get("request", ""))
+        frame = frame.f_back
+    raise ValueError(f"LEAK {len(calls)} {'fresh' in seen} {A.flatten()[:3].tolist()}")
+"""
 STUB_LOOP = "def logit_gradient(A, V, b, c):\n    while True:\n        pass\n"
 
 
@@ -109,6 +120,8 @@ def folder(tmp_path_factory):
     hand_in(subs, "bomb", filled({**RIGHT, LOGIT: LATE_BOMB}))
     hand_in(subs, "exits", filled({**RIGHT, LOGIT: EXITS}))
     hand_in(subs, "surrogate", filled({**RIGHT, LOGIT: SURROGATE}))
+    hand_in(subs, "leak", filled({**RIGHT, LOGIT: LEAK}))
+    hand_in(subs, "star", filled({**RIGHT, LOGIT: "from torch import *\n" + RIGHT[LOGIT]}))
     hand_in(subs, "timed", filled({**RIGHT, LOGIT: "%%time\n" + RIGHT[LOGIT]}))
     hand_in(subs, os.fsdecode(b"caf\xe9"), filled(RIGHT))
     (subs / "absent").mkdir()
@@ -224,6 +237,22 @@ def test_sys_exit_and_half_a_surrogate_are_only_wrong_answers(graded):
 def test_a_right_answer_below_a_timing_magic_is_right_and_flagged(graded):
     row = graded[2]["timed"]
     assert (row["total"], row["flags"]) == (6, [f"magic:{LOGIT}"])
+
+
+def test_a_star_import_does_not_silence_the_probe(graded):
+    assert points(graded[2]["star"])[0] == 3  # what torch's `cat` then does to the notebook's own is the student's
+
+
+def test_a_message_can_carry_no_fresh_case_out(graded):
+    sentence = graded[2]["leak"]["questions"][LOGIT]["sentence"]
+    assert "LEAK 1 False" in sentence
+    page = (graded[1] / "feedback" / "leak.html").read_text(encoding="utf-8")
+    assert "LEAK 3" not in page
+
+
+def test_nothing_of_the_run_is_left_in_the_output_folder(graded):
+    kept = {path.name for path in graded[1].iterdir()}
+    assert kept == {"cache", "feedback", "grades.csv", "grades.json", "run.json", ".lock"}
 
 
 def test_a_student_id_that_is_no_utf8_is_written_out(graded):

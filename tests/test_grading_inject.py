@@ -132,6 +132,33 @@ def test_markers_and_magics_are_taken_out_and_flagged(source, flag):
     assert "NBVAL" not in answer.source
 
 
+def test_answers_merged_into_one_cell_are_both_found():
+    notebook = filled({**right_answers(), GAP: f"{right_answers()[GAP]}\n{right_answers()[HEAD]}"})
+    del notebook["cells"][place(notebook, HEAD)]
+    answer = matched(notebook)[HEAD]
+    assert 'blank_head = "b"' in answer.source
+    assert "merged_cell" in answer.flags
+
+
+def test_a_helper_that_is_filled_in_a_second_cell_comes_whole():
+    notebook = filled({HEAD: 'blank_head = table["right"]\n'})
+    notebook["cells"].append(code_cell("table = {}"))
+    notebook["cells"].append(code_cell('table["right"] = "b"'))
+    source = matched(notebook)[HEAD].source
+    assert source.index("table = {}") < source.index('table["right"] = "b"') < source.index("blank_head")
+
+
+def test_a_star_import_in_another_cell_comes_along_where_a_name_is_missing():
+    notebook = filled({LOGIT: "def logit_gradient(A, V, b, c):\n    return reshape(V[c], A.shape)\n"})
+    notebook["cells"].append(code_cell("from torch import *"))
+    assert "from torch import *" in matched(notebook)[LOGIT].source
+
+
+def test_a_very_long_sum_is_read():
+    source = f"blank_head = 'b' if {'+'.join(['1'] * 5000)} else 'a'\n"
+    assert matched(filled({HEAD: source}))[HEAD].attempted
+
+
 def test_forbidden_names_are_flagged():
     source = "import torch\ndef logit_gradient(A, V, b, c):\n    return torch.autograd.grad(A, V)\n"
     assert matched(filled({LOGIT: source}))[LOGIT].flags == ("uses_autograd",)
@@ -141,9 +168,9 @@ def test_the_injected_notebook_holds_setup_answers_and_probes_and_nothing_else_o
     notebook = filled(right_answers())
     notebook["cells"].insert(0, code_cell("import os; os._exit(1)"))
     sources = {question: answer.source for question, answer in matched(notebook).items()}
-    built, cells = injected(MASTER, sources, {LOGIT: "{}"})
+    built, cells = injected(MASTER, sources, {LOGIT: ("{}", "{}")})
     assert [(cell.role, cell.question) for cell in cells] == [
-        ("setup", ""), ("setup", ""), ("answer", LOGIT), ("probe", LOGIT),
+        ("setup", ""), ("setup", ""), ("answer", LOGIT), ("probe", LOGIT), ("probe", LOGIT),
         ("setup", ""), ("answer", GAP), ("answer", HEAD),
     ]  # fmt: skip
     text = "\n".join(cell["source"] for cell in built["cells"])

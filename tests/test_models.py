@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import sys
@@ -190,7 +191,16 @@ def test_all_else_works_beside_a_broken_torchvision(broken_torchvision, crops_cn
     assert crops_cnn(data.crops("test", n_per_class=1).pairs[0].x).shape == (1, 10)
 
 
-def test_untrained_torchvision_net_is_ready_to_explain():
+@pytest.fixture
+def torchvision():
+    """The real one; it cannot load where torch is the CPU's and torchvision was compiled for CUDA."""
+    try:
+        return importlib.import_module("torchvision")
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"torchvision does not load here ({error}); pip install --upgrade torch torchvision")
+
+
+def test_untrained_torchvision_net_is_ready_to_explain(torchvision):
     state = torch.get_rng_state()
     net = models.pretrained("squeezenet1_1", weights=None)
     assert torch.equal(torch.get_rng_state(), state)
@@ -200,16 +210,14 @@ def test_untrained_torchvision_net_is_ready_to_explain():
         assert net(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
 
 
-def test_unknown_torchvision_names_list_the_known_ones():
+def test_unknown_torchvision_names_list_the_known_ones(torchvision):
     with pytest.raises(OptionError, match="did you mean 'resnet18'"):
         models.pretrained("resnet-18", weights=None)
     with pytest.raises(OptionError, match="unknown weights of resnet18 'IMAGENET'"):
         models.pretrained("resnet18", weights="IMAGENET")
 
 
-def test_weights_that_cannot_be_fetched_say_where_to_put_them(monkeypatch):
-    import torchvision
-
+def test_weights_that_cannot_be_fetched_say_where_to_put_them(monkeypatch, torchvision):
     def unreachable(name, weights):
         raise OSError("no route to host")
 

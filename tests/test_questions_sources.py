@@ -43,6 +43,8 @@ def test_free_names_are_those_a_cell_needs_from_elsewhere():
         ("%%bash\nrm -rf /\n", "", ("cell_magic",)),
         ("%%time\nx = 1\n", "x = 1\n", ("magic",)),
         ("%%capture out\nx = 1\n", "x = 1\n", ("magic",)),
+        ('%time x = "b"\n', 'x = "b"\n', ("magic",)),
+        ("torch.reshape?\nx = 1\n", "x = 1\n", ("magic",)),
         ("%%\nx = 1\n", "", ("cell_magic",)),
         ("x = '\ud800'\n", "x = '?'\n", ()),
         ("x = 7\ny = (x\n% 2)\n", "x = 7\ny = (x\n% 2)\n", ()),

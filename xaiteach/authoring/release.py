@@ -63,7 +63,8 @@ def _stage(root: Path, stage: Path) -> None:
         for path in (stage / folder).glob("*.py"):
             path.unlink()
     for module in UNITS.values():
-        (stage / "xaiteach" / "questions" / f"{module.rpartition('.')[2]}.py").unlink()
+        for path in (stage / "xaiteach" / "questions").glob(f"{module.rpartition('.')[2]}*.py"):
+            path.unlink()
     sealed = {unit: [seal(question) for question in of_unit(unit)] for unit in UNITS}
     text = json.dumps(sealed, sort_keys=True, ensure_ascii=False)
     (stage / "xaiteach" / "questions" / RELEASED.name).write_text(text, encoding="utf-8")

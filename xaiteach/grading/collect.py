@@ -108,13 +108,18 @@ def read_cells(path: Path) -> tuple[tuple[StudentCell, ...], dict[str, Any]]:
         raise SubmissionError("it is JSON, but not a notebook")
     cells = notebook.get("cells")
     if cells is None and isinstance(notebook.get("worksheets"), list):  # format 3
-        cells = [c for sheet in notebook["worksheets"] if isinstance(sheet, dict) for c in sheet.get("cells") or []]
+        cells = [c for sheet in notebook["worksheets"] for c in _list(sheet)]
     if not isinstance(cells, list):
         raise SubmissionError("it is JSON, but it has no list of cells")
     found = [
         cell_of(i, cell) for i, cell in enumerate(cells) if isinstance(cell, dict) and cell.get("cell_type") == "code"
     ]
     return tuple(found), _mark(notebook)
+
+
+def _list(sheet: Any) -> list[Any]:
+    cells = sheet.get("cells") if isinstance(sheet, dict) else None
+    return cells if isinstance(cells, list) else []
 
 
 def _mark(holder: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,22 +153,23 @@ def _unit_by_content(cells: Sequence[StudentCell]) -> str | None:
 def read_submission(student: str, path: Path) -> Submission:
     """Submission in one file, or why there is none."""
     named = _unit_by_name(path.name)
+    file = path.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     try:
         cells, mark = read_cells(path)
     except SubmissionError as error:
-        return Submission(student, named or "", error.status, str(error), path.name)
-    says = mark.get("unit") if mark.get("unit") in UNITS else None
+        return Submission(student, named or "", error.status, str(error), file)
+    says = next((unit for unit in UNITS if unit == mark.get("unit")), None)
     unit = named or says or _unit_by_content(cells)
     flags = [] if named and path.stem == named else ["renamed_file"]
     if unit is None or (named and says and says != named):
         reason = f"it is the notebook of unit {says}" if says else "it holds no answer of any unit"
-        return Submission(student, unit or "", "wrong_assignment", reason, path.name)
+        return Submission(student, unit or "", "wrong_assignment", reason, file)
     if not says:
         flags.append("metadata_stripped")
         if named and _unit_by_content(cells) not in (None, named):
             reason = f"its answers are those of unit {_unit_by_content(cells)}"
-            return Submission(student, named, "wrong_assignment", reason, path.name)
-    return Submission(student, unit, "ok", "", path.name, cells, tuple(flags))
+            return Submission(student, named, "wrong_assignment", reason, file)
+    return Submission(student, unit, "ok", "", file, cells, tuple(flags))
 
 
 def _choose(found: Sequence[Submission]) -> Submission:

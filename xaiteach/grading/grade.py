@@ -7,6 +7,7 @@ import hashlib
 import json
 import platform
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -136,7 +137,9 @@ def grade(
             "versions": _versions(),
         }
         report.write_text(out / "run.json", json.dumps(record, indent=1, sort_keys=True) + "\n")
+        shutil.rmtree(out / "work", ignore_errors=True)  # of a run that was killed
         rows = _rows(submissions, names, number, out, sandboxed, workers, progress)
+        shutil.rmtree(out / "work", ignore_errors=True)
         before = _read_json(out / "grades.json")
         book = report.write(out, rows)
         times = {

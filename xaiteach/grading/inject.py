@@ -133,6 +133,9 @@ def match(master: Master, cells: Sequence[StudentCell]) -> dict[str, Answer]:
     for question in master.questions:
         if chosen[question.id] is None:
             chosen[question.id] = _by_similarity(search, question, master)
+    for question in master.questions:
+        if chosen[question.id] is None:
+            chosen[question.id] = _in_anothers(search, question)
     places = [found[0].index for found in chosen.values() if found is not None]
     reordered = places != sorted(places)
     known = set().union(*(defined_names(text) for text in master.setups)) if master.setups else set()
@@ -186,6 +189,14 @@ def _by_name(search: _Search, question: Question) -> tuple[StudentCell, list[str
     return None if cell is None else (cell, ["matched_by_name"])
 
 
+def _in_anothers(search: _Search, question: Question) -> tuple[StudentCell, list[str]] | None:
+    """Cell that was taken for another question and defines this one's answer, too: the student merged cells."""
+    hits = [
+        c for c in search.cells if c.index in search.taken and question.answer in defined_names(search.sources[c.index])
+    ]
+    return (hits[-1], ["merged_cell"]) if hits else None
+
+
 def _by_similarity(search: _Search, question: Question, master: Master) -> tuple[StudentCell, list[str]] | None:
     best: tuple[float, StudentCell | None] = (SIMILAR, None)
     for cell in search.cells:
@@ -232,13 +243,13 @@ def _answer(
 
 
 def injected(
-    master: Master, sources: Mapping[str, str], requests: Mapping[str, str]
+    master: Master, sources: Mapping[str, str], requests: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, Any], tuple[Cell, ...]]:
     """Notebook to run, and what each of its cells is.
 
     Parameters
         sources : question id -> source to run as its answer; a question that is left out is not run at all.
-        requests : question id -> what to probe; a question that is left out runs, but is not probed.
+        requests : question id -> what to probe, a cell for each; a question that is left out runs, but is not probed.
     Returns
         (notebook of format 4, its cells in order): setup, then for each question its answer and at once its probe.
     """
@@ -249,8 +260,8 @@ def injected(
         elif text in sources:
             deadline = find(text).deadline_s
             cells.append(Cell("answer", sources[text], text, deadline))
-            if text in requests:
-                cells.append(Cell("probe", probe_source(requests[text]), text, deadline))
+            for asked in requests.get(text, ()):
+                cells.append(Cell("probe", probe_source(asked), text, deadline))
     notebook = {
         "cells": [
             {

@@ -21,7 +21,7 @@ from xaiteach.grading.inject import Answer, Cell, Master, injected, load_master,
 from xaiteach.grading.judge import Raw, Result, result_of
 from xaiteach.grading.runner import Job, JobCell, RunOutcome, run
 from xaiteach.grading.view import build_view, hidden
-from xaiteach.questions import Question
+from xaiteach.questions import Case, Question
 from xaiteach.questions.judging import SCHEMA, Key
 from xaiteach.questions.running import cases_of, keys_of, request
 
@@ -36,8 +36,9 @@ class Unit:
 
     master: Master
     keys: Mapping[str, Sequence[Key]]
-    requests: Mapping[str, str]
+    requests: Mapping[str, Sequence[str]]
     view: Path
+    work: Path
     sandboxed: bool
     cache: Path
     cancel: threading.Event = field(default_factory=threading.Event)
@@ -84,11 +85,22 @@ def prepare(name: str, seed: int, cache: Path, *, sandboxed: bool) -> Iterator[U
     master = load_master(name)
     cases = {q.id: cases_of(q, seed, fresh=True) for q in master.questions if q.machine_judged}
     keys = {q.id: keys_of(q, cases[q.id]) for q in master.questions if q.id in cases}
-    requests = {q.id: request(q, cases[q.id]) for q in master.questions if q.id in cases}
+    requests = {q.id: _requests(q, cases[q.id]) for q in master.questions if q.id in cases}
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="xaiteach-", ignore_cleanup_errors=True) as temporary:
+    work = cache.parent / "work"
+    work.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work, ignore_cleanup_errors=True) as temporary:
         view = build_view(Path(temporary) / "view", name)
-        yield Unit(master, keys, requests, view, sandboxed, cache)
+        yield Unit(master, keys, requests, view, work, sandboxed, cache)
+
+
+def _requests(question: Question, cases: Sequence[Case]) -> tuple[str, ...]:
+    """What to probe: first the public cases, then, in a cell of their own, the fresh ones.
+
+    While a public case runs, nothing of a fresh one is in the kernel, so no message about it can carry one out.
+    """
+    parts = [[case for case in cases if case.public is public] for public in (True, False)]
+    return tuple(request(question, part) for part in parts if part)
 
 
 def _key(unit: Unit, sources: Mapping[str, str], question: str) -> str:
@@ -124,7 +136,7 @@ def _run(unit: Unit, sources: Mapping[str, str], probe: Sequence[str]) -> tuple[
         (raw data, kind of fault or None, the question it hit or "").
     """
     notebook, cells = injected(unit.master, sources, {q: unit.requests[q] for q in probe})
-    with tempfile.TemporaryDirectory(prefix="xaiteach-", ignore_cleanup_errors=True) as temporary:
+    with tempfile.TemporaryDirectory(dir=unit.work, ignore_cleanup_errors=True) as temporary:
         path = Path(temporary) / "injected.ipynb"
         path.write_text(json.dumps(notebook), encoding="utf-8")
         specs = tuple(JobCell(i, cell.deadline_s, cell.role, cell.question or None) for i, cell in enumerate(cells))
@@ -143,7 +155,8 @@ def _run(unit: Unit, sources: Mapping[str, str], probe: Sequence[str]) -> tuple[
         if cell.role == "answer":
             errors[cell.question] = error
         elif cell.role == "probe":
-            raws[cell.question] = Raw(tuple(done.probes), errors.get(cell.question))
+            before = raws[cell.question].payloads if cell.question in raws else ()
+            raws[cell.question] = Raw((*before, *done.probes), errors.get(cell.question))
     return (raws, *_fault_of(unit, cells, outcome, sources))
 
 

@@ -288,13 +288,14 @@ def _generic(question: Question, keys: Sequence[AnswerKey], got: Sequence[Values
 
 def _error_words(question: Question, error: Payload, key: AnswerKey) -> str:
     kind, message = error.get("kind"), str(error.get("message") or "")[:300]
+    if not key.case.public and kind in ("raised", "form"):  # a message may hold the inputs of a fresh case
+        return f"It stopped with {str(error.get('type'))[:40]}, or gave no value of the right form, on a fresh case."
     if kind == "unfinished":
         return "Part of the answer is still blank: some cases come back empty."
     if kind == "raised":
         line = error.get("line")
         at = f", line {line} of your answer" if isinstance(line, int) else ""
-        words = f"It stopped with {str(error.get('type'))[:80]}: {message}{at}"
-        return words + ("." if key.case.public else " (on a fresh case).")
+        return f"It stopped with {str(error.get('type'))[:80]}: {message}{at}."
     wanted = f" What is wanted: {question.shape_words}." if question.shape_words else ""
     if error.get("type") == "NoneType":
         back = "It returned None: does every way through it end in a return with a value?"

@@ -70,9 +70,10 @@ def probe_source(asked: str) -> str:
         asked : as `request` makes it. The reader's whole text travels with it, so the kernel needs nothing of ours.
     """
     return (
+        "import builtins as _builtins  # a star import may have covered them\n"
         "_xaiteach = {'__name__': 'xaiteach_probing'}\n"
-        f"exec(compile({inspect.getsource(probing)!r}, '<xaiteach probing>', 'exec'), _xaiteach)\n"
-        f"_xaiteach['emit']({asked!r}, globals())\n"
+        f"_builtins.exec(_builtins.compile({inspect.getsource(probing)!r}, '<xaiteach probing>', 'exec'), _xaiteach)\n"
+        f"_xaiteach['emit']({asked!r}, _builtins.globals())\n"
     )
 
 

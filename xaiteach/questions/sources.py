@@ -10,7 +10,8 @@ from collections.abc import Mapping, Set
 __all__ = ["Cleaned", "clean", "defined_names", "forbidden_names", "free_names", "helpers"]
 
 _MARKER = re.compile(r"^\s*#+\s*(NBVAL_[A-Z_]+|PYTEST_VALIDATE_IGNORE_OUTPUT)\s*$")
-_MAGIC = re.compile(r"^\s*(%|!|\?)")
+_MAGIC = re.compile(r"^\s*(%|!|\?)|\?\s*$")
+_TIMED = re.compile(r"^(\s*)%time(?:it)?\s+(?=[^-\s])")
 _HARMLESS = frozenset({"time", "timeit", "capture", "prun", "memit"})
 _BUILTINS = frozenset(dir(builtins))
 
@@ -42,7 +43,10 @@ def clean(source: str) -> Cleaned:
     for line in text.split("\n"):
         if _MARKER.match(line):
             flags.append("nbval_marker")
-        elif not parses and _MAGIC.match(line):  # in source that parses, such a line is part of a text or a modulo
+        elif not parses and _TIMED.match(line):
+            flags.append("magic")
+            lines.append(_TIMED.sub(r"\1", line))
+        elif not parses and _MAGIC.search(line):  # in source that parses, such a line is part of a text or a modulo
             flags.append("magic")
         else:
             lines.append(line)
@@ -61,13 +65,16 @@ def _parse(source: str) -> ast.Module | None:
 def defined_names(source: str) -> set[str]:
     """Names that a cell binds at its top level, by any statement; empty for source that does not parse."""
     tree = _parse(source)
-    if tree is None:
-        found = re.findall(r"^(?:def|class)\s+(\w+)|^(\w+)\s*(?::[^=\n]+)?=(?!=)", source, flags=re.MULTILINE)
-        return {name for pair in found for name in pair if name}
-    names: set[str] = set()
-    for node in tree.body:
-        names |= _bound(node)
-    return names
+    try:
+        return set().union(*(_bound(node) for node in tree.body)) if tree is not None else _roughly_defined(source)
+    except RecursionError:
+        return _roughly_defined(source)
+
+
+def _roughly_defined(source: str) -> set[str]:
+    """Names defined at the left margin, of source that does not parse or nests too deeply."""
+    found = re.findall(r"^(?:def|class)\s+(\w+)|^(\w+)\s*(?::[^=\n]+)?=(?!=)", source, flags=re.MULTILINE)
+    return {name for pair in found for name in pair if name}
 
 
 def _bound(node: ast.AST) -> set[str]:
@@ -103,12 +110,23 @@ def helpers(source: str, others: Mapping[int, str], known: Set[str]) -> list[str
     needed = free_names(source) - known
     chosen: set[int] = set()
     while True:
-        more = {i for i, other in others.items() if i not in chosen and defined_names(other) & needed}
+        more = {i for i, other in others.items() if i not in chosen and _touched(other) & needed}
         if not more:
-            return [others[i] for i in sorted(chosen)]
+            break
         chosen |= more
         for i in more:
             needed |= free_names(others[i]) - known
+    if needed - set().union(*(defined_names(others[i]) for i in chosen)):  # what is left may come from a star
+        chosen |= {i for i, other in others.items() if re.search(r"^\s*from .+ import \*", other, flags=re.MULTILINE)}
+    return [others[i] for i in sorted(chosen)]
+
+
+def _touched(source: str) -> set[str]:
+    """Names that a cell defines, or whose entries or attributes it sets."""
+    tree = _parse(source)
+    places = [n for n in ast.walk(tree) if isinstance(n, (ast.Subscript, ast.Attribute))] if tree is not None else []
+    set_in = {n.value.id for n in places if isinstance(n.ctx, ast.Store) and isinstance(n.value, ast.Name)}
+    return defined_names(source) | set_in
 
 
 def forbidden_names(source: str, forbids: tuple[str, ...]) -> list[str]:
