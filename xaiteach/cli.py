@@ -231,7 +231,7 @@ def verify(
 def _verify_table(rows: list[Row]) -> None:
     from rich.table import Table
 
-    table = Table("question", "kind", "points", "min", "mistakes", "variants", "ok")
+    table = Table("question", "kind", "points", "min", "mistakes", "variants", "ok", padding=(0, 1, 0, 0))
     table.columns[0].no_wrap = True
     for row in rows:
         table.add_row(
