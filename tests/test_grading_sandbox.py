@@ -301,3 +301,12 @@ def test_missing_bubblewrap_skips_here_and_fails_where_ci_promises_it(tmp_path, 
     )
     assert (word in done.stdout, done.returncode) == (True, code), done.stdout
     assert "apt-get install bubblewrap" in done.stdout
+
+
+@pytest.mark.bubblewrap
+def test_a_python_started_by_a_relative_path_works_in_the_sandbox(tmp_path):
+    """The name then runs through the folder it was started in, which is not there inside."""
+    python = os.path.relpath(sys.executable, tmp_path)
+    code = "from xaiteach.grading.sandbox import bubblewrap_problem; print(bubblewrap_problem())"
+    done = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("None", 0), done.stderr

@@ -209,7 +209,7 @@ def _cut(split: str, seed: int, n_per_class: int) -> Crops:
     corner = np.stack([rows for rows, _ in drawn], axis=1).reshape(-1, 2)
     x = np.stack([cut for _, cut in drawn], axis=1).reshape(-1, 3, SIZE, SIZE)
     y = np.tile(np.arange(len(SOURCES), dtype=np.int64), n_per_class)
-    corner[:, 1] += np.asarray([_first_column(source, split) for source in SOURCES])[y]
+    corner[:, 1] += np.asarray([_first_column(source, split) for source in SOURCES], dtype=np.int64)[y]
     for array in (x, y, corner):
         array.flags.writeable = False
     return Crops(x, y, tuple(source.name for source in SOURCES), corner, split)

@@ -150,16 +150,15 @@ def _generate(seed: int, n_per_class: int) -> Mnist1D:
     signal -= slant[:, None] * np.linspace(-0.5, 0.5, _LONG)
     x = _resampled(signal, _SHORT)[order]
     spread = x.std()
-    x = ((x - x.mean()) / spread).astype(np.float32)
+    x32 = ((x - x.mean()) / spread).astype(np.float32)
     mask = _resampled_mask(clean != 0)[order]
-    y = y[order].astype(np.int64)
+    y64 = y[order].astype(np.int64)
 
     n_train = len(y) * 4 // 5
     t = np.linspace(-5, 5, _SHORT) / 6.0 / spread
-    arrays = (x[:n_train], y[:n_train], x[n_train:], y[n_train:], t, mask[:n_train], mask[n_train:])
-    for array in arrays:
+    for array in (x32, y64, t, mask):  # and so their parts
         array.flags.writeable = False
-    return Mnist1D(*arrays)
+    return Mnist1D(x32[:n_train], y64[:n_train], x32[n_train:], y64[n_train:], t, mask[:n_train], mask[n_train:])
 
 
 def _draw(rng: np.random.RandomState) -> tuple[int, float, int, Floats, Floats, float]:

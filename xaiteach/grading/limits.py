@@ -77,10 +77,19 @@ except OSError:
 import zmq
 sockets, bind = given["sockets"], zmq.Socket.bind
 def bind_given(self, address):
+    if self.type in (zmq.PUB, zmq.XPUB):
+        self.setsockopt(zmq.XPUB_NODROP, 1)
     if address in sockets:
         self.setsockopt(zmq.USE_FD, sockets.pop(address))
     return bind(self, address)
 zmq.Socket.bind = bind_given
+import mmap
+from IPython.core.interactiveshell import InteractiveShell
+room, show = mmap.mmap(-1, 64 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), InteractiveShell.showtraceback
+def show_with_room(self, *args, **kwargs):  # after a MemoryError, IPython needs some to say where it was
+    room.close()
+    return show(self, *args, **kwargs)
+InteractiveShell.showtraceback = show_with_room
 from ipykernel.kernelapp import launch_new_instance
 launch_new_instance(argv=given["argv"])
 """

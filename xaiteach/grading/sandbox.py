@@ -57,6 +57,9 @@ _ISOLATION = (  # --unshare-user in words: as root bubblewrap would do without, 
 _HOME = "/tmp/home"
 _VIEW = Path("/opt/xaiteach")
 _PACKAGE = Path(__file__).resolve().parents[1]
+# Started as ../venv/bin/python, the name runs through a folder that is not there inside. The last link stays: a virtual
+# environment is found beside it.
+_PYTHON = str(Path(sys.executable).parent.resolve() / Path(sys.executable).name)
 _LIBRARY_NAMES = {"site-packages", "dist-packages"}
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _USR = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec", "share", "local/bin", "local/lib", "local/share")
@@ -77,7 +80,7 @@ def bubblewrap_problem() -> str | None:
         return f"bubblewrap (the program bwrap) was expected on the PATH and is not there. {_INSTALL}"
     try:
         with _filter_option() as (option, fds):
-            command = [*sandbox_command(), *option, "--", sys.executable, "-c", "pass"]
+            command = [*sandbox_command(), *option, "--", _PYTHON, "-c", "pass"]
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=30, pass_fds=fds, check=False, stdin=subprocess.DEVNULL
             )
@@ -143,7 +146,7 @@ def _environment() -> dict[str, str]:
     """All that the kernel gets: nothing of the grader's, one thread for each library, the same hashes every time."""
     paths = [str(_VIEW), *([str(_user_site())] if _user_site() else [])]
     return {
-        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "PATH": f"{Path(_PYTHON).parent}:/usr/local/bin:/usr/bin:/bin",
         "HOME": _HOME,
         "TMPDIR": "/tmp",
         "USER": "student",
@@ -178,7 +181,7 @@ def _mounts() -> list[_Mount]:
     for name in _ETC:
         mounts += _one(Path("/etc") / name, mounts, follow=True)
     mounts += _one(Path("/sys/devices/system/cpu"), mounts)  # torch asks it for the processor's abilities
-    real = os.path.realpath(sys.executable)
+    real = os.path.realpath(_PYTHON)
     for store in _STORES:
         if real.startswith(store):
             mounts += _one(Path(store), mounts)
@@ -211,7 +214,7 @@ def _prefix(prefix: Path, present: Sequence[_Mount]) -> list[_Mount]:
 def _links_to_python(present: Sequence[_Mount]) -> list[_Mount]:
     """Links between a virtual environment's python and the real one that lie outside both (in some bin folder)."""
     mounts: list[_Mount] = []
-    path = Path(sys.executable)
+    path = Path(_PYTHON)
     while path.is_symlink():
         path = Path(os.path.normpath(path.parent / path.readlink()))
         if not _within(path, [*present, *mounts]):
@@ -294,7 +297,7 @@ class BubblewrapProvisioner(LocalProvisioner):
                 env=self.kernel_spec.env,
             )
             with _filter_option() as (option, fds):
-                command += [*option, "--", sys.executable, "-P", "-c", LAUNCHER, json.dumps(given)]
+                command += [*option, "--", _PYTHON, "-P", "-c", LAUNCHER, json.dumps(given)]
                 kwargs["pass_fds"] = (*(opened.fileno() for opened in ours.values()), *fds)
                 # Inside, /proc/1/environ and /proc/1/fd are bubblewrap's own: it must have nothing of the grader's.
                 kwargs["env"] = {RUN_MARK: os.environ[RUN_MARK]} if RUN_MARK in os.environ else {}
@@ -352,7 +355,7 @@ def write_kernelspec(
         SetupError: a sandbox is wanted and cannot be had; the message says what to install or allow.
     """
     spec: dict[str, Any] = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "argv": [_PYTHON, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": "Python (graded by xaiteach)",
         "language": "python",
         "interrupt_mode": "message" if sandboxed else "signal",
