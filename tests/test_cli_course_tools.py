@@ -96,13 +96,14 @@ def test_grade_where_bubblewrap_is_missing_cannot_be_done(tmp_path, monkeypatch)
 
 
 def test_grade_of_a_folder_without_students_is_wrong_use(tmp_path):
-    done = command("grade", str(tmp_path), "--out", str(tmp_path / "out"), "--no-sandbox")
+    (tmp_path / "subs").mkdir()
+    done = command("grade", str(tmp_path / "subs"), "--out", str(tmp_path / "out"), "--no-sandbox")
     assert done.returncode == cli.WRONG_USE
     assert "STUDENT/NN_slug.ipynb" in done.stderr
 
 
 def test_grade_of_an_unknown_unit_is_wrong_use(tmp_path):
-    hand_in(tmp_path, "ann", blank())
-    done = command("grade", str(tmp_path), "--out", str(tmp_path / "out"), "--unit", "99")
+    hand_in(tmp_path / "subs", "ann", blank())
+    done = command("grade", str(tmp_path / "subs"), "--out", str(tmp_path / "out"), "--unit", "99")
     assert done.returncode == cli.WRONG_USE
     assert UNIT in done.stderr

@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from helpers_submissions import UNIT, bare, blank, filled, hand_in, right_answers
+from helpers_submissions import HEAD, UNIT, bare, blank, filled, hand_in, right_answers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +51,38 @@ def test_a_huge_file_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(collecting, "MAX_BYTES", 1000)
     hand_in(tmp_path, "ann", blank())
     assert "larger than" in only(tmp_path).reason
+
+
+def test_a_student_folder_that_cannot_be_read_is_a_row(tmp_path, monkeypatch):
+    hand_in(tmp_path, "ann", blank())
+    hand_in(tmp_path, "bob", blank())
+    listed = type(tmp_path).iterdir
+
+    def refuse(path):
+        if path.name == "bob":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(type(tmp_path), "iterdir", refuse)
+    assert [(row.student, row.status) for row in collect(tmp_path)] == [("ann", "ok"), ("bob", "unreadable")]
+
+
+def test_a_cell_that_is_too_long_says_so_and_is_not_parsed(tmp_path):
+    hand_in(tmp_path, "ann", filled({HEAD: "x=1\n" * 100_000}))
+    cells = {cell.question: cell.source for cell in only(tmp_path).cells if cell.role == "answer"}
+    assert "too long to be graded (400000 characters)" in cells[HEAD]
+
+
+def test_no_id_can_take_anothers_page():
+    assert len(set(safe_ids(["~x", "x-52fa2173", "A-ca978112", "a-ca978112", "con"]).values())) == 5
+    assert safe_ids(["con"])["con"] != "con"
+
+
+def test_a_folder_where_no_notebook_tells_its_unit_is_refused(tmp_path):
+    hand_in(tmp_path, "ann", "{", "homework.ipynb")
+    with pytest.raises(OptionError, match="--unit"):
+        collect(tmp_path)
+    assert only(tmp_path, units=[UNIT]).status == "unreadable"
 
 
 def test_links_folders_and_pipes_are_not_followed(tmp_path):

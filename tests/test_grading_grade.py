@@ -398,6 +398,12 @@ def test_two_graders_do_not_share_an_output_folder(graded, folder):
             grade(folder, graded[1])
 
 
+def test_an_output_folder_among_the_students_is_refused(folder):
+    for out in (folder, folder / "out"):
+        with pytest.raises(OptionError, match="taken for a student"):
+            grade(folder, out)
+
+
 def test_an_output_folder_that_cannot_be_made_is_said(folder, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(SetupError, match="cannot be made"):
@@ -458,6 +464,22 @@ def test_an_answer_that_fails_only_through_an_earlier_one_counts_in_full(chained
     assert (first.verdict.outcome, first.points) == ("wrong_value", 0)
     assert (second.verdict.outcome, second.follow_through, second.points) == ("right", True, find(GAP).points)
     assert f"follow_through:{later}" in row.flags
+
+
+def test_a_raised_deadline_and_a_changed_view_are_new_runs(chained):
+    unit, twice, later = chained
+    sources = {LOGIT: RIGHT[LOGIT], later: twice}
+    key = schedule._key(unit, sources, later)
+    assert schedule._key(dataclasses.replace(unit, base="another view"), sources, later) != key
+    assert schedule._key(unit, {**sources, LOGIT: "# changed\n" + RIGHT[LOGIT]}, later) != key
+    assert schedule._base(unit.view, sandboxed=True) == unit.base != schedule._base(unit.view, sandboxed=False)
+
+
+def test_a_right_answer_after_a_blank_one_counts_in_full(chained):
+    unit, twice, _ = chained
+    blank_one = "def logit_gradient(A, V, b, c):\n    raise NotImplementedError\n"
+    row = schedule.grade_submission(unit, submission([blank_one, twice]))
+    assert [result.points for result in row.results] == [0, find(GAP).points]
 
 
 def test_an_answer_that_is_wrong_itself_does_not_follow_through(chained):

@@ -45,6 +45,8 @@ def test_free_names_are_those_a_cell_needs_from_elsewhere():
         ("%%capture out\nx = 1\n", "x = 1\n", ("magic",)),
         ('%time x = "b"\n', 'x = "b"\n', ("magic",)),
         ("torch.reshape?\nx = 1\n", "x = 1\n", ("magic",)),
+        ("%matplotlib inline\nx = 1  # right?\n", "x = 1  # right?\n", ("magic",)),
+        ("%matplotlib inline\nx = (7\n  % 4)\n", "x = (7\n  % 4)\n", ("magic",)),
         ("%%\nx = 1\n", "", ("cell_magic",)),
         ("x = '\ud800'\n", "x = '?'\n", ()),
         ("x = 7\ny = (x\n% 2)\n", "x = 7\ny = (x\n% 2)\n", ()),

@@ -250,7 +250,7 @@ def grade(
     out: Annotated[Path, typer.Option("--out", metavar="OUT", help="Results; the same OUT goes on where it was.")],
     units: Annotated[list[str] | None, typer.Option("--unit", help="Unit to grade; default: all handed in.")] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of the fresh cases; default: drawn once.", show_default=False)
+        int | None, typer.Option(min=0, help="Of the fresh cases; default: drawn once.", show_default=False)
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Submissions at a time.")] = os.cpu_count() or 1,
     no_sandbox: Annotated[

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,12 @@ __all__ = ["MAX_BYTES", "StudentCell", "Submission", "collect", "read_cells", "r
 
 MAX_BYTES = 50 << 20
 """Largest notebook file that is read; pictures in outputs make honest ones large, too."""
+
+MAX_CELL, MAX_SOURCE = 256_000, 2_000_000
+"""Longest cell, and longest sum of cells, that is parsed: parsing holds up everybody else's grading."""
+
+_LIKE_ALTERED = re.compile(r"-[0-9a-f]{8}$", flags=re.IGNORECASE)  # a plain id that looks like one we made up
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", flags=re.IGNORECASE)  # no file names on Windows
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,8 @@ def safe_ids(students: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for student in sorted(students):
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", student).strip("._")[:80] or "student"
-        if safe != student or safe.lower() in taken:
+        odd = safe != student or _LIKE_ALTERED.search(safe) or _RESERVED.fullmatch(safe)
+        if odd or safe.lower() in taken:
             digest = hashlib.sha256(student.encode("utf-8", "surrogateescape")).hexdigest()[:8]
             safe = f"{safe}-{digest}"
         taken.add(safe.lower())
@@ -114,7 +121,19 @@ def read_cells(path: Path) -> tuple[tuple[StudentCell, ...], dict[str, Any]]:
     found = [
         cell_of(i, cell) for i, cell in enumerate(cells) if isinstance(cell, dict) and cell.get("cell_type") == "code"
     ]
-    return tuple(found), _mark(notebook)
+    return _bounded(found), _mark(notebook)
+
+
+def _bounded(cells: Sequence[StudentCell]) -> tuple[StudentCell, ...]:
+    """Cells with those that are too long replaced by one that says so when it runs."""
+    kept, total = [], 0
+    for cell in cells:
+        total += len(cell.source)
+        if len(cell.source) > MAX_CELL or total > MAX_SOURCE:
+            words = f"this cell, or all cells together, are too long to be graded ({len(cell.source)} characters)"
+            cell = replace(cell, source=f"raise ValueError({words!r})")
+        kept.append(cell)
+    return tuple(kept)
 
 
 def _list(sheet: Any) -> list[Any]:
@@ -205,10 +224,18 @@ def collect(folder: Path, units: Sequence[str] = ()) -> list[Submission]:
             lone = Submission(_name(home), "", "unreadable", "the student's folder is a symbolic link")
             found.setdefault((_name(home), ""), []).append(lone)
             continue
-        for path in sorted(p for p in home.iterdir() if p.name.endswith(".ipynb") and not p.name.startswith(".")):
+        try:
+            paths = sorted(p for p in home.iterdir() if p.suffix.lower() == ".ipynb" and not p.name.startswith("."))
+        except OSError as error:
+            words = f"the student's folder cannot be read ({error.strerror})"
+            found.setdefault((_name(home), ""), []).append(Submission(_name(home), "", "unreadable", words))
+            continue
+        for path in paths:
             submission = read_submission(_name(home), path)
             found.setdefault((_name(home), submission.unit), []).append(submission)
     graded = list(units) or sorted({unit for _, unit in found if unit})
+    if not graded:
+        raise OptionError(f"no notebook in {folder} tells its unit: name it with --unit, as in --unit 02.")
     rows = []
     for home in students:
         stray = found.get((_name(home), ""), [])

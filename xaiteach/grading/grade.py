@@ -79,7 +79,11 @@ def _locked(out: Path) -> Iterator[None]:
     except ImportError:  # Windows: no lock, as there is no sandbox
         yield
         return
-    with (out / ".lock").open("w") as handle:
+    try:
+        lock = (out / ".lock").open("w")
+    except OSError as error:
+        raise SetupError(f"{out} cannot be written ({error.strerror}). Choose another --out.") from error
+    with lock as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -121,6 +125,8 @@ def grade(
             f"grading runs students' code inside bubblewrap, which does not work here: {problem} "
             "Only for code that you trust: --no-sandbox."
         )
+    if folder.resolve() == out.resolve() or folder.resolve() in out.resolve().parents:
+        raise OptionError(f"--out {out} lies inside {folder}, and would be taken for a student. Choose one outside.")
     submissions = collect(folder, units)
     started = time.time()
     try:

@@ -20,15 +20,17 @@ from xaiteach.questions.running import probe_source
 from xaiteach.questions.sources import clean, defined_names, forbidden_names, helpers
 from xaiteach.runtime import course_root
 
-__all__ = ["Answer", "Cell", "Master", "injected", "load_master", "match"]
+__all__ = ["PRELUDE", "Answer", "Cell", "Master", "injected", "load_master", "match"]
 
 SETUP_SECONDS = 180.0
 SIMILAR = 0.6
 
-_PRELUDE = """\
+PRELUDE = """\
 import builtins, random, warnings
 import numpy, torch
 builtins.input = lambda *prompt: ""
+builtins.exit = builtins.quit = lambda *code: None
+get_ipython().user_ns.update(exit=builtins.exit, quit=builtins.quit)
 random.seed(0); numpy.random.seed(0); torch.manual_seed(0); torch.set_num_threads(1)
 warnings.simplefilter("ignore")
 """
@@ -253,7 +255,7 @@ def injected(
     Returns
         (notebook of format 4, its cells in order): setup, then for each question its answer and at once its probe.
     """
-    cells = [Cell("setup", _PRELUDE)]
+    cells = [Cell("setup", PRELUDE)]
     for role, text in master.steps:
         if role == "setup":
             cells.append(Cell("setup", text))

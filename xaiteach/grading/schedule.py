@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import hashlib
+import importlib.metadata
 import json
 import os
 import tempfile
@@ -17,13 +18,14 @@ from typing import Any
 
 from xaiteach.errors import SetupError
 from xaiteach.grading.collect import Submission
-from xaiteach.grading.inject import Answer, Cell, Master, injected, load_master, match
+from xaiteach.grading.inject import PRELUDE, Answer, Cell, Master, injected, load_master, match
 from xaiteach.grading.judge import Raw, Result, result_of
+from xaiteach.grading.limits import Limits
 from xaiteach.grading.runner import Job, JobCell, RunOutcome, run
 from xaiteach.grading.view import build_view, hidden
 from xaiteach.questions import Case, Question
 from xaiteach.questions.judging import SCHEMA, Key
-from xaiteach.questions.running import cases_of, keys_of, request
+from xaiteach.questions.running import cases_of, keys_of, probe_source, request
 
 __all__ = ["Graded", "Unit", "canary", "grade_all", "grade_submission", "prepare"]
 
@@ -38,6 +40,7 @@ class Unit:
     keys: Mapping[str, Sequence[Key]]
     requests: Mapping[str, Sequence[str]]
     view: Path
+    base: str
     work: Path
     sandboxed: bool
     cache: Path
@@ -91,7 +94,16 @@ def prepare(name: str, seed: int, cache: Path, *, sandboxed: bool) -> Iterator[U
     work.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work, ignore_cleanup_errors=True) as temporary:
         view = build_view(Path(temporary) / "view", name)
-        yield Unit(master, keys, requests, view, work, sandboxed, cache)
+        yield Unit(master, keys, requests, view, _base(view, sandboxed), work, sandboxed, cache)
+
+
+def _base(view: Path, sandboxed: bool) -> str:
+    """Hash of what every kernel of a unit has in common: the view, how answers are read, limits, library versions."""
+    files = [(path.relative_to(view).as_posix(), path) for path in sorted(view.rglob("*")) if path.is_file()]
+    seen = [(name, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in files]
+    versions = [importlib.metadata.version(name) for name in ("torch", "numpy", "captum")]
+    parts = [seen, probe_source(""), PRELUDE, repr(Limits()), sandboxed, versions]
+    return hashlib.sha256(json.dumps(parts).encode("utf-8")).hexdigest()
 
 
 def _requests(question: Question, cases: Sequence[Case]) -> tuple[str, ...]:
@@ -111,7 +123,8 @@ def _key(unit: Unit, sources: Mapping[str, str], question: str) -> str:
             before.append((each.id, sources[each.id]))
         if each.id == question:
             break
-    parts = [SCHEMA, unit.master.unit, unit.master.setups, before, unit.requests[question]]
+    deadlines = [q.deadline_s for q in unit.master.questions if q.id in sources]
+    parts = [SCHEMA, unit.base, unit.master.unit, unit.master.setups, before, deadlines, unit.requests[question]]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8")).hexdigest()
 
 
@@ -256,7 +269,7 @@ def _follow_through(unit: Unit, answers: Mapping[str, Answer], results: dict[str
     for question in unit.master.questions:
         before = _dependencies(question, unit.master)
         result = results.get(question.id)
-        if result is None or result.fault or result.verdict.outcome not in ("wrong_value", "wrong_form"):
+        if result is None or result.fault or result.verdict.outcome == "right" or not answers[question.id].attempted:
             continue
         if not before or all(results[q].verdict.outcome == "right" for q in before if q in results):
             continue

@@ -118,7 +118,9 @@ def agree(got: Values, wanted: Values, tolerance: Tolerance) -> bool:
         return False
     for name, expected in wanted.items():
         mine = got[name]
-        if mine.dtype.kind == "U" or expected.dtype.kind == "U":
+        if (mine.dtype.kind == "U") != (expected.dtype.kind == "U"):
+            return False
+        if expected.dtype.kind == "U":
             if str(mine).strip().lower() != str(expected).strip().lower():
                 return False
         elif expected.ndim == 0 and mine.size == 1:  # one number is one number, in a list or not

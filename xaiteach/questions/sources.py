@@ -10,7 +10,7 @@ from collections.abc import Mapping, Set
 __all__ = ["Cleaned", "clean", "defined_names", "forbidden_names", "free_names", "helpers"]
 
 _MARKER = re.compile(r"^\s*#+\s*(NBVAL_[A-Z_]+|PYTEST_VALIDATE_IGNORE_OUTPUT)\s*$")
-_MAGIC = re.compile(r"^\s*(%|!|\?)|\?\s*$")
+_MAGIC = re.compile(r"^\s*(%%?[A-Za-z]|!|\?)|^\s*[\w.]+\?{1,2}\s*$")
 _TIMED = re.compile(r"^(\s*)%time(?:it)?\s+(?=[^-\s])")
 _HARMLESS = frozenset({"time", "timeit", "capture", "prun", "memit"})
 _BUILTINS = frozenset(dir(builtins))
