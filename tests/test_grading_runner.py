@@ -1,5 +1,6 @@
 """Hostile cells and faults of our own: each ends with its status, in time, and with nothing left behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -258,7 +259,11 @@ def _broken_kernelspec(folder, **given):
 
 
 def _kernel_runs(folder):
-    return any("ipykernel" in " ".join(process.cmdline()) for process in processes_of(folder))
+    for process in processes_of(folder):
+        with contextlib.suppress(psutil.Error):  # it may just have ended
+            if "ipykernel" in " ".join(process.cmdline()):
+                return True
+    return False
 
 
 def _disturbed(tmp_path, monkeypatch, number):
