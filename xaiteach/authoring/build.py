@@ -20,6 +20,7 @@ from xaiteach.runtime import course_root
 __all__ = ["Target", "build", "serialise", "sources", "stale", "targets"]
 
 CELL_SECONDS = 300
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,17 @@ def execute(target: Target) -> Notebook:
         os.environ.pop("PYTHONHASHSEED") if before is None else os.environ.update(PYTHONHASHSEED=before)
     executed["metadata"] = target.notebook["metadata"]
     for cell in executed["cells"]:
+        _drop_widgets(cell)
         _refuse_noise(target, cell)
     return executed
+
+
+def _drop_widgets(cell: dict[str, Any]) -> None:
+    """Take out the live side of each output, which names a model of a kernel that is gone; picture and text stay."""
+    for output in cell.get("outputs", []):
+        output.get("data", {}).pop(WIDGET_VIEW, None)
+    if "outputs" in cell:
+        cell["outputs"] = [output for output in cell["outputs"] if output.get("data", True)]
 
 
 def _refuse_noise(target: Target, cell: dict[str, Any]) -> None:

@@ -60,6 +60,11 @@ class Result:
         """Points earned: the question's, times full, a recognised mistake's credit, or 0."""
         return round(self.verdict.credit * self.question.points, 4)
 
+    @property
+    def awaits_marking(self) -> bool:
+        """Whether a person has still to give the points."""
+        return self.question.kind == "essay" and self.verdict.outcome == "recorded"
+
 
 def _merged(payloads: Sequence[Mapping[str, Any]], question: Question) -> tuple[list[Mapping[str, Any]], bool]:
     """One payload a case, and whether there were two that disagree: then the case counts as not answered.
@@ -100,7 +105,7 @@ def result_of(question: Question, keys: Sequence[Key], raw: Raw, answer: Answer)
     verdict = judge(question, keys, payloads)
     if not raw.payloads:
         flags.append("probe_silenced")
-    if raw.error is not None and verdict.outcome != "right":
+    if raw.error is not None and verdict.outcome not in ("right", "recorded"):
         line = raw.error.get("line")
         at = f", line {line} of the cell" if isinstance(line, int) else ""
         words = f"The cell stopped with {str(raw.error.get('ename'))[:80]}: {str(raw.error.get('evalue'))[:200]}{at}."

@@ -27,7 +27,9 @@ SCHEMA = 1
 
 def _question_row(result: Result) -> dict[str, Any]:
     verdict = result.verdict
+    written = {} if result.question.machine_judged else {"text": verdict.text}
     return {
+        **written,
         "credit": round(verdict.credit, 4),
         "diagnosis": verdict.diagnosis,
         "fault": result.fault,
@@ -36,7 +38,7 @@ def _question_row(result: Result) -> dict[str, Any]:
         "fresh": list(verdict.fresh),
         "mistake": verdict.mistake,
         "outcome": verdict.outcome,
-        "points": result.points,
+        "points": None if result.awaits_marking else result.points,
         "public": list(verdict.public),
         "sentence": verdict.sentence,
     }
@@ -51,7 +53,9 @@ def gradebook(rows: Sequence[Graded]) -> dict[str, Any]:
         "units": {
             unit: {
                 "possible": round(sum(q.points for q in of_unit(unit) if not q.stretch), 4),
-                "questions": [{"id": q.id, "points": q.points, "stretch": q.stretch} for q in of_unit(unit)],
+                "questions": [
+                    {"id": q.id, "kind": q.kind, "points": q.points, "stretch": q.stretch} for q in of_unit(unit)
+                ],
             }
             for unit in units
         },
@@ -72,7 +76,7 @@ def _row(row: Graded, ids: Mapping[str, str]) -> dict[str, Any]:
         "safe_id": ids[submission.student],
         "status": row.status,
         "student_id": submission.student,
-        "total": round(sum(question["points"] for question in questions.values()), 4),
+        "total": round(sum(question["points"] or 0 for question in questions.values()), 4),
         "unit": submission.unit,
     }
 
@@ -83,15 +87,21 @@ def _cell(text: str) -> str:
 
 
 def csv_text(book: Mapping[str, Any]) -> str:
-    """Gradebook as CSV: one row for each (student, unit); a question's cell is empty where it is not in the unit."""
-    names = [question["id"] for unit in book["units"].values() for question in unit["questions"]]
+    """Gradebook as CSV: one row for each (student, unit); predictions, which earn no points, have no column.
+
+    A question's cell is empty where it is not in the unit, or not yet marked.
+    """
+    scored = {
+        name: [question["id"] for question in unit["questions"] if question["kind"] != "prediction"]
+        for name, unit in book["units"].items()
+    }
+    names = [question for questions in scored.values() for question in questions]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["student_id", "unit", "status", *names, "total", "possible", "flags"])
     for row in book["rows"]:
-        own = {question["id"] for question in book["units"][row["unit"]]["questions"]}
-        points = {name: row["questions"].get(name, {"points": 0})["points"] for name in own}
-        cells = [points_text(points[name]) if name in own else "" for name in names]
+        points = {name: row["questions"].get(name, {"points": 0})["points"] for name in scored[row["unit"]]}
+        cells = ["" if points.get(name) is None else points_text(points[name]) for name in names]
         writer.writerow(
             [
                 _cell(row["student_id"]), row["unit"], row["status"], *cells,

@@ -65,7 +65,7 @@ class Graded:
             return "crashed"
         if "timeout" in faults:
             return "timeout"
-        return "graded" if all(result.question.machine_judged for result in self.results) else "needs_marking"
+        return "needs_marking" if any(result.awaits_marking for result in self.results) else "graded"
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -86,9 +86,9 @@ def prepare(name: str, seed: int, cache: Path, *, sandboxed: bool) -> Iterator[U
         sandboxed : run kernels inside bubblewrap.
     """
     master = load_master(name)
-    cases = {q.id: cases_of(q, seed, fresh=True) for q in master.questions if q.machine_judged}
-    keys = {q.id: keys_of(q, cases[q.id]) for q in master.questions if q.id in cases}
-    requests = {q.id: _requests(q, cases[q.id]) for q in master.questions if q.id in cases}
+    cases = {q.id: cases_of(q, seed, fresh=True) for q in master.questions}
+    keys = {q.id: keys_of(q, cases[q.id]) for q in master.questions}
+    requests = {q.id: _requests(q, cases[q.id]) for q in master.questions}
     cache.mkdir(parents=True, exist_ok=True)
     work = cache.parent / "work"
     work.mkdir(exist_ok=True)
@@ -269,7 +269,8 @@ def _follow_through(unit: Unit, answers: Mapping[str, Answer], results: dict[str
     for question in unit.master.questions:
         before = _dependencies(question, unit.master)
         result = results.get(question.id)
-        if result is None or result.fault or result.verdict.outcome == "right" or not answers[question.id].attempted:
+        settled = result is None or result.fault or result.verdict.outcome in ("right", "recorded")
+        if settled or not answers[question.id].attempted:
             continue
         if not before or all(results[q].verdict.outcome == "right" for q in before if q in results):
             continue
@@ -296,13 +297,9 @@ def grade_submission(unit: Unit, submission: Submission) -> Graded:
     started = time.monotonic()
     answers = match(unit.master, submission.cells)
     raws = _collect_raws(unit, answers)
-    results = {
-        q.id: result_of(q, unit.keys[q.id], raws[q.id], answers[q.id])
-        for q in unit.master.questions
-        if q.id in unit.keys
-    }
+    results = {q.id: result_of(q, unit.keys[q.id], raws[q.id], answers[q.id]) for q in unit.master.questions}
     _follow_through(unit, answers, results)
-    rows = tuple(results[q.id] for q in unit.master.questions if q.id in results)
+    rows = tuple(results[q.id] for q in unit.master.questions)
     return Graded(submission, rows, round(time.monotonic() - started, 3))
 
 
@@ -315,13 +312,12 @@ def canary(unit: Unit) -> None:
     answers = {q: Answer(source) for q, source in unit.master.references.items()}
     raws = _collect_raws(unit, answers)
     for question in unit.master.questions:
-        if question.id in unit.keys:
-            result = result_of(question, unit.keys[question.id], raws[question.id], answers[question.id])
-            if result.verdict.outcome != "right":
-                raise SetupError(
-                    f"the model answer to {question.id} does not pass in this kernel ({result.verdict.sentence}). "
-                    "Nothing was graded. Try: xaiteach verify, then xaiteach doctor"
-                )
+        result = result_of(question, unit.keys[question.id], raws[question.id], answers[question.id])
+        if result.verdict.outcome not in ("right", "recorded"):
+            raise SetupError(
+                f"the model answer to {question.id} does not pass in this kernel ({result.verdict.sentence}). "
+                "Nothing was graded. Try: xaiteach verify, then xaiteach doctor"
+            )
 
 
 def _graded(unit: Unit, submission: Submission) -> Graded:

@@ -48,9 +48,9 @@ def build_view(folder: Path, unit: str) -> Path:
             shutil.copyfile(source, view / name)
     for name in withheld(unit):
         (view / name).unlink()
-    checks = view / "checks"
-    checks.mkdir()
-    shutil.copyfile(package / "checks" / "stub.py", checks / "__init__.py")
+    for name in ("checks", "widgets"):
+        (view / name).mkdir()
+        shutil.copyfile(package / "checks" / "stub.py", view / name / "__init__.py")
     _write_references(view / "references", _earlier(unit))
     return folder
 

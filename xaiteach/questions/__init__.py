@@ -9,13 +9,14 @@ from pathlib import Path
 
 from xaiteach.errors import OptionError, unknown
 from xaiteach.questions.judging import Verdict, judge
-from xaiteach.questions.model import Case, Mistake, Question, Tolerance, Variant
+from xaiteach.questions.model import Case, Mistake, Question, Rubric, Tolerance, Variant
 
 __all__ = [
     "UNITS",
     "Case",
     "Mistake",
     "Question",
+    "Rubric",
     "Tolerance",
     "Variant",
     "Verdict",

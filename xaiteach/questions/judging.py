@@ -12,14 +12,15 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from xaiteach.questions import diagnoses, probing
-from xaiteach.questions.model import Case, Question, Tolerance, Values
+from xaiteach.questions.model import Case, Mistake, Question, Tolerance, Values
 
 __all__ = ["AnswerKey", "Key", "Outcome", "Verdict", "judge", "read_values", "show"]
 
-Outcome = Literal["right", "wrong_value", "wrong_form", "not_attempted", "could_not_check"]
+Outcome = Literal["right", "recorded", "wrong_value", "wrong_form", "not_attempted", "could_not_check"]
 Payload = Mapping[str, Any]
 _FEW = 16  # numbers in a case that is shown whole
-SCHEMA = 1
+_LONGEST = 20_000  # characters of an essay
+SCHEMA = 2
 """Version of the judging rules; part of every cached grade's key."""
 
 _DTYPES = {"bool", "int64", "float32", "float64", "str"}
@@ -80,6 +81,7 @@ class Verdict:
 
     `credit` is the share of the points (1 right, a mistake's credit, else 0). `mistake` and `diagnosis` are names for
     the item analysis. `got` and `expected` show the smallest public case that fails and nothing of a fresh one.
+    "recorded" is the outcome of what no program judges, an essay or a prediction; `text` holds it.
     """
 
     question: str
@@ -94,6 +96,7 @@ class Verdict:
     expected: str | None = None
     public: tuple[int, int] = (0, 0)
     fresh: tuple[int, int] = (0, 0)
+    text: str = ""
 
 
 def read_values(payload: Payload) -> Values:
@@ -177,12 +180,38 @@ def judge(question: Question, keys: Sequence[AnswerKey], payloads: Sequence[Payl
         errors.append(error)
     if all(error is not None and error.get("kind") == "unfinished" for error in errors):
         return Verdict(question.id, "not_attempted", sentence="The blank is still there.")
+    if not question.machine_judged:
+        return _recorded(question, keys[0], got[0], errors[0])
     passed = [values is not None and key.is_true(question, values) for key, values in zip(keys, got, strict=True)]
     public = _count(keys, passed, public=True)
     fresh = _count(keys, passed, public=False)
     if all(passed):
         return Verdict(question.id, "right", 1.0, public=public, fresh=fresh)
     return _wrong(question, keys, got, errors, passed, public, fresh)
+
+
+def _recorded(question: Question, key: AnswerKey, values: Values | None, error: Payload | None) -> Verdict:
+    """Verdict on an essay or a prediction: what was written, or why it cannot be taken."""
+    if values is None:
+        return Verdict(question.id, "wrong_form", sentence=_error_words(question, error or {}, key))
+    written = next(iter(values.values()), np.asarray(""))
+    text = str(written).strip() if written.dtype.kind == "U" else show({"written": written})
+    if text in ("", "..."):
+        return Verdict(question.id, "not_attempted", sentence="The blank is still there.")
+    wanted = f" What is wanted: {question.shape_words}." if question.shape_words else ""
+    if question.options and text.lower() not in question.options:
+        return Verdict(question.id, "wrong_form", sentence=f"That is none of the options.{wanted}", text=text)
+    words, least = len(text.split()), question.rubric.least_words if question.rubric else 0
+    if question.kind == "essay":
+        if written.dtype.kind != "U":
+            return Verdict(question.id, "wrong_form", sentence=f"A text in quotes is asked for.{wanted}")
+        if words < least:
+            sentence = f"That is {words} word{'s' if words != 1 else ''}; at least {least} are asked for."
+            return Verdict(question.id, "wrong_form", sentence=sentence, text=text)
+        if len(text) > _LONGEST:
+            sentence = f"That is {len(text)} characters; at most {_LONGEST} are taken. Please shorten it."
+            return Verdict(question.id, "wrong_form", sentence=sentence, text=text[:_LONGEST])
+    return Verdict(question.id, "recorded", text=text)
 
 
 def _count(keys: Sequence[AnswerKey], passed: Sequence[bool], *, public: bool) -> tuple[int, int]:
@@ -234,7 +263,7 @@ def _wrong(
     if all(values is not None for values in got):
         whole = [values for values in got if values is not None]
         for mistake in question.mistakes:
-            if all(key.is_mistake(mistake.name, values) for key, values in zip(keys, whole, strict=True)):
+            if _makes(mistake, keys, whole, passed):
                 return Verdict(
                     question.id, "wrong_value", mistake.credit, mistake.sentence, mistake=mistake.name, **shared
                 )
@@ -251,9 +280,16 @@ def _wrong(
     return Verdict(question.id, "wrong_value", 0.0, _value_words(values, public, fresh), **shared)
 
 
+def _makes(mistake: Mistake, keys: Sequence[AnswerKey], got: Sequence[Values], passed: Sequence[bool]) -> bool:
+    """Whether these answers are the mistake's: by their numbers, or by where they fail."""
+    if mistake.trap:
+        return all(ok or key.case.trap == mistake.trap for key, ok in zip(keys, passed, strict=True))
+    return all(key.is_mistake(mistake.name, values) for key, values in zip(keys, got, strict=True))
+
+
 def _same_form(key: AnswerKey, values: Values) -> bool:
     wanted = key.shapes()
-    return values.keys() == wanted.keys() and all(
+    return wanted.keys() <= values.keys() and all(
         values[name].dtype.kind == "U" if shape is None else values[name].shape == shape
         for name, shape in wanted.items()
     )

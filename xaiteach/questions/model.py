@@ -15,7 +15,7 @@ import numpy as np
 
 from xaiteach.errors import OptionError
 
-__all__ = ["Case", "Kind", "Mistake", "Question", "Size", "Tolerance", "Values", "Variant"]
+__all__ = ["Case", "Kind", "Mistake", "Question", "Rubric", "Size", "Tolerance", "Values", "Variant"]
 
 Kind = Literal["function", "value", "choice", "prediction", "essay", "formula"]
 Size = Literal["public", "fresh"]
@@ -49,22 +49,29 @@ class Case:
         inputs : JSON scalars, texts, lists of them, numpy arrays. A model is a registry name plus a seed.
         public : False for the fresh cases of the grader, which no feedback ever shows.
         symbols : sizes by their printed name, in which a wrong constant factor is told ("1/(d1 d2)").
+        trap : name of the one trap that this case exists to show; empty for an ordinary case.
     """
 
     name: str
     inputs: Mapping[str, Any]
     public: bool = True
     symbols: Mapping[str, float] = field(default_factory=dict)
+    trap: str = ""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A classic wrong answer: its code, the sentence that helps, and its share of the points (in [0, 1))."""
+    """A classic wrong answer: its code, the sentence that helps, and its share of the points (in [0, 1)).
+
+    It is recognised by its numbers; with `trap`, by being right on every case but those of that trap (where what comes
+    out is rounding noise, which no two machines share).
+    """
 
     name: str
     wrong: str
     sentence: str
     credit: float = 0.0
+    trap: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,32 @@ class Variant:
 
     name: str
     source: str
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """By what a person marks an essay, or what is said of a prediction once it is recorded.
+
+    Parameters
+        criteria : (points, text) of each thing a full answer says; the points add up to the question's.
+        weak, weak_notes : a weak answer, and what it lacks.
+        least_words : of an essay; a shorter one is not taken.
+        reveal : what is said when a prediction has been recorded; empty where the notebook goes on to show it.
+    """
+
+    criteria: tuple[tuple[float, str], ...] = ()
+    weak: str = ""
+    weak_notes: str = ""
+    least_words: int = 20
+    reveal: str = ""
+
+
+def _one_case(seed: int, size: Size) -> Sequence[Case]:
+    return [Case("as written", {})] if size == "public" else []
+
+
+def _nothing_expected(case: Case) -> Mapping[str, Any]:
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +129,9 @@ class Question:
     kind: Kind
     answer: str
     stub: str
-    cases: Callable[[int, Size], Sequence[Case]]
-    probe: str
-    expected: Callable[[Case], Mapping[str, Any]]
+    cases: Callable[[int, Size], Sequence[Case]] = _one_case
+    probe: str = "def probe(answer, case):\n    return {'written': answer}\n"
+    expected: Callable[[Case], Mapping[str, Any]] = _nothing_expected
     hints: tuple[str, str, str]
     stretch: bool = False
     depends_on: tuple[str, ...] = ()
@@ -109,7 +142,7 @@ class Question:
     judge: Callable[[Case, Values, Values], bool] | None = None
     mistakes: tuple[Mistake, ...] = ()
     variants: tuple[Variant, ...] = ()
-    rubric: str = ""
+    rubric: Rubric | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     context: str = ""
     shape_words: str = ""
@@ -156,6 +189,18 @@ class Question:
                 f"kind {self.kind!r} needs at least {least_mistakes} mistakes and {least_variants} variants; "
                 f"got {len(self.mistakes)} and {len(self.variants)}"
             )
-        if self.kind in ("prediction", "essay") and not self.rubric:
-            found.append(f"kind {self.kind!r} needs a rubric with a model answer")
+        return [*found, *self._rubric_problems()]
+
+    def _rubric_problems(self) -> list[str]:
+        if self.machine_judged:
+            return []
+        if self.rubric is None:
+            return [f"kind {self.kind!r} needs a rubric"]
+        if self.kind == "prediction":
+            return [] if self.points == 0 else ["a prediction is recorded, never scored: points must be 0"]
+        found = []
+        if abs(sum(points for points, _ in self.rubric.criteria) - self.points) > 1e-9:
+            found.append(f"the points of the rubric must add up to {self.points:g}")
+        if not (self.rubric.weak and self.rubric.weak_notes):
+            found.append("an essay needs a weak answer and what it lacks")
         return found

@@ -25,7 +25,7 @@ def cases_of(question: Question, seed: int, *, fresh: bool) -> list[Case]:
     cases = list(question.cases(0, "public"))
     if fresh:
         cases += [
-            Case(f"fresh {i}", case.inputs, public=False, symbols=case.symbols)
+            Case(f"fresh {i}", case.inputs, public=False, symbols=case.symbols, trap=case.trap)
             for i, case in enumerate(question.cases(seed, "fresh"))
         ]
     return cases

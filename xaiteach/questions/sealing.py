@@ -16,14 +16,14 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from xaiteach.errors import MissingExtraError, OptionError
 from xaiteach.questions import diagnoses, probing
-from xaiteach.questions.model import Case, Mistake, Question, Tolerance, Values
+from xaiteach.questions.model import Case, Mistake, Question, Rubric, Tolerance, Values
 from xaiteach.questions.running import cases_of, keys_of, packed
 
 __all__ = ["SealedKey", "seal", "sealed_keys", "unseal"]
@@ -33,7 +33,7 @@ CELL = 8  # width of a cell, in units of what the tolerance can move a projectio
 
 _PLAIN_FIELDS = (
     "id", "unit", "title", "points", "minutes", "difficulty", "importance", "kind", "answer", "stub", "stretch",
-    "probe", "deadline_s", "rubric", "shape_words",
+    "probe", "deadline_s", "shape_words",
 )  # fmt: skip
 _TUPLES = ("hints", "depends_on", "requires", "forbids")
 
@@ -84,10 +84,10 @@ class SealedKey:
         wanted = self.prints.get(label)
         return (
             wanted is not None
-            and got.keys() == wanted.keys()
+            and wanted.keys() <= got.keys()  # what a probe adds for the judge of the full release has no fingerprint
             and all(
-                wanted[name] in _fingerprints(f"{self.salt} {name}", array, self.bounds[name], reach=True)
-                for name, array in got.items()
+                mark in _fingerprints(f"{self.salt} {name}", got[name], self.bounds[name], reach=True)
+                for name, mark in wanted.items()
             )
         )
 
@@ -131,6 +131,7 @@ def _seal_case(question: Question, key: Any, salt: str) -> dict[str, Any]:
         "name": key.case.name,
         "inputs": packed(key.case),
         "symbols": dict(key.case.symbols),
+        "trap": key.case.trap,
         "shapes": {n: None if shape is None else list(shape) for n, shape in key.shapes().items()},
         "bounds": bounds,
         "salt": salt,
@@ -155,8 +156,9 @@ def seal(question: Question) -> dict[str, Any]:
         **plain,
         **tuples,
         "options": dict(question.options),
+        "rubric": asdict(question.rubric) if question.rubric else None,
         "tolerance": [question.tolerance.rtol, question.tolerance.atol, question.tolerance.why],
-        "mistakes": [[m.name, m.sentence, m.credit] for m in question.mistakes],
+        "mistakes": [[m.name, m.sentence, m.credit, m.trap] for m in question.mistakes],
         "cases": cases,
     }
 
@@ -168,7 +170,12 @@ def _absent(case: Case) -> Mapping[str, Any]:
 def unseal(data: Mapping[str, Any]) -> Question:
     """Question of a student's release."""
     cases = [
-        Case(item["name"], {k: _input(v) for k, v in item["inputs"].items()}, symbols=item["symbols"])
+        Case(
+            item["name"],
+            {k: _input(v) for k, v in item["inputs"].items()},
+            symbols=item["symbols"],
+            trap=item["trap"],
+        )
         for item in data["cases"]
     ]
     fields: dict[str, Any] = {name: data[name] for name in _PLAIN_FIELDS}
@@ -177,11 +184,18 @@ def unseal(data: Mapping[str, Any]) -> Question:
         **fields,
         options=data["options"],
         tolerance=Tolerance(*data["tolerance"]),
-        mistakes=tuple(Mistake(name, "", sentence, credit) for name, sentence, credit in data["mistakes"]),
+        mistakes=tuple(Mistake(name, "", sentence, credit, trap) for name, sentence, credit, trap in data["mistakes"]),
+        rubric=_rubric(data["rubric"]),
         cases=lambda _, size: cases if size == "public" else [],
         expected=_absent,
         sealed=data["cases"],
     )
+
+
+def _rubric(data: Mapping[str, Any] | None) -> Rubric | None:
+    if data is None:
+        return None
+    return Rubric(**{**data, "criteria": tuple((points, text) for points, text in data["criteria"])})
 
 
 def _input(value: Any) -> Any:

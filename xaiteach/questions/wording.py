@@ -6,13 +6,21 @@ import html
 from dataclasses import dataclass
 
 from xaiteach.questions.judging import Verdict
-from xaiteach.questions.model import Question
+from xaiteach.questions.model import Question, Rubric
 
 __all__ = ["Words", "points_text", "words_of"]
 
-_SYMBOL = {"right": "✓", "wrong_value": "✗", "wrong_form": "✗", "not_attempted": "○", "could_not_check": "⚠"}
+_SYMBOL = {
+    "right": "✓",
+    "recorded": "✓",
+    "wrong_value": "✗",
+    "wrong_form": "✗",
+    "not_attempted": "○",
+    "could_not_check": "⚠",
+}
 _HEAD = {
     "right": "right",
+    "recorded": "recorded",
     "wrong_value": "not yet",
     "wrong_form": "not yet: no value of the right form",
     "not_attempted": "not attempted",
@@ -21,6 +29,7 @@ _HEAD = {
 _GRADED_HEAD = {**_HEAD, "wrong_value": "not right", "wrong_form": "no value of the right form"}
 _COLOUR = {
     "right": "var(--jp-success-color1, #2e7d32)",
+    "recorded": "var(--jp-brand-color1, #1565c0)",
     "wrong_value": "var(--jp-error-color1, #c62828)",
     "wrong_form": "var(--jp-error-color1, #c62828)",
     "not_attempted": "var(--jp-ui-font-color2, #666)",
@@ -75,6 +84,8 @@ def words_of(question: Question, verdict: Verdict, *, student: bool) -> Words:
         student : True in a notebook, where points are provisional and a hint is on offer; False on a graded page.
     """
     earned, possible = points_text(verdict.credit * question.points), points_text(question.points)
+    if verdict.outcome == "recorded":
+        return _recorded_words(question, verdict, student=student)
     heads = _HEAD if student else _GRADED_HEAD
     head = f"{_SYMBOL[verdict.outcome]} {question.id}: {heads[verdict.outcome]}"
     body = [verdict.sentence] if verdict.sentence else []
@@ -99,3 +110,22 @@ def words_of(question: Question, verdict: Verdict, *, student: bool) -> Words:
                 table.append(("expected", verdict.expected))
         footer = f'A hint, in three steps: hint("{question.id}")' if student else ""
     return Words(verdict.outcome, head, tuple(body), tuple(table), footer)
+
+
+def _recorded_words(question: Question, verdict: Verdict, *, student: bool) -> Words:
+    """Words for what no program judges: an essay with its rubric, or a prediction."""
+    head, rubric = f"{_SYMBOL['recorded']} {question.id}: recorded", question.rubric or Rubric()
+    if question.kind == "prediction":
+        body = [f"You predicted {verdict.text}. Predictions are never scored."]
+        return Words("recorded", head, (*body, rubric.reveal) if rubric.reveal else tuple(body))
+    head = f"{_SYMBOL['recorded']} {question.id}: handed in, for a person to mark"
+    lines = [f"{len(verdict.text.split())} words. They are marked by these criteria:"]
+    lines += [f"· {text} ({_points(points)})" for points, text in rubric.criteria]
+    if student:
+        lines += [f"A weak answer: {rubric.weak}", f"What it lacks: {rubric.weak_notes}"]
+        return Words("recorded", head, tuple(lines), footer="Mark yourself: which criteria does your text meet?")
+    return Words("recorded", head, tuple(lines), code=verdict.text)
+
+
+def _points(points: float) -> str:
+    return f"{points_text(points)} point{'s' if points != 1 else ''}"
