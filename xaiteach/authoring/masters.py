@@ -67,7 +67,19 @@ def read_source(path: Path) -> Source:
 def _digest(unit: str, text: str) -> str:
     """Hash of all that a built notebook depends on: its source and what the questions put into it."""
     shown = [
-        [q.id, q.title, q.points, q.minutes, q.difficulty, q.importance, q.stretch, q.answer, q.stub, dict(q.options)]
+        [
+            q.id,
+            q.kind,
+            q.title,
+            q.points,
+            q.minutes,
+            q.difficulty,
+            q.importance,
+            q.stretch,
+            q.answer,
+            q.stub,
+            dict(q.options),
+        ]
         for q in (of_unit(unit) if unit in UNITS else ())
     ]
     return hashlib.sha256(json.dumps([text, shown, __version__], ensure_ascii=False).encode("utf-8")).hexdigest()
@@ -179,10 +191,13 @@ def _expand(path: Path, text: str) -> str:
 def _header(question: Question) -> str:
     dots = [f"{'●' * n}{'○' * (5 - n)}" for n in (question.difficulty, question.importance)]
     points = f"{points_text(question.points)} point{'s' if question.points != 1 else ''}"
+    points = {"prediction": "a prediction, not scored", "essay": f"{points}, marked by a person"}.get(
+        question.kind, points
+    )
     stretch = " · stretch" if question.stretch else ""
     return (
         f"### {question.title}\n\n"
-        f"`{question.id}` · {points} · {question.minutes} minutes · "
+        f"`{question.id}` · {points} · {question.minutes} minute{'s' if question.minutes != 1 else ''} · "
         f"difficulty {dots[0]} · importance {dots[1]}{stretch}"
     )
 
