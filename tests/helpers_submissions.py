@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ UNIT = "02_gradcam"
 LOGIT, GAP, HEAD = "gradcam.logit_gradient", "gradcam.alpha_gap", "gradcam.blank_head"
 
 
-def right_answers(unit: str = UNIT) -> dict[str, str]:
-    """Model answers of a unit, as a student might hand them in."""
-    return {question.id: reference(question.id) for question in of_unit(unit)}
+def right_answers(unit: str = UNIT, only: Collection[str] = ()) -> dict[str, str]:
+    """Model answers of a unit, or of some of its questions, as a student might hand them in."""
+    return {question.id: reference(question.id) for question in of_unit(unit) if not only or question.id in only}
 
 
 def blank(unit: str = UNIT) -> dict[str, Any]:

@@ -22,8 +22,12 @@ FIRST_PAGE = "notebooks/00_start_here.ipynb"
 
 _DEFAULT_FOLDER = "xaiteach-course"
 
-# Without this Lab asks every new student whether to fetch news, even where `news_url` is off (seen in 4.6).
-_QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+_SETTINGS = {
+    # Without this Lab asks every new student whether to fetch news, even where `news_url` is off (seen in 4.6).
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    # Panels are saved with the notebook: opened again tomorrow, without a kernel, they still show what they showed.
+    "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
+}
 
 
 def choose_course(folder: Path | None = None) -> Path:
@@ -90,7 +94,7 @@ def lab_environment() -> Iterator[dict[str, str]]:
         # Quiet: ipykernel 7 warns that TCP is not encrypted, which on the loopback alarms for nothing.
         kernelspec.write_kernel_spec(folder / "kernels" / "python3", extra_arguments=["--log-level=ERROR"])
         (folder / "labconfig").mkdir()
-        (folder / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(_QUIET), encoding="utf-8")
+        (folder / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(_SETTINGS), encoding="utf-8")
         searched = ("JUPYTER_PATH", "JUPYTER_CONFIG_PATH")
         yield os.environ | {key: os.pathsep.join(filter(None, (name, os.environ.get(key)))) for key in searched}
 

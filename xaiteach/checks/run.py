@@ -26,6 +26,7 @@ __all__ = [
     "hint",
     "mine",
     "pause",
+    "paused",
     "public_keys",
     "ready",
     "solution",
@@ -40,6 +41,11 @@ def pause() -> None:
     """Let `check` and `ready` in this process answer at once, without running anything: somebody else judges."""
     global _paused
     _paused = True
+
+
+def paused() -> bool:
+    """Whether `pause` was called."""
+    return _paused
 
 
 class FailedCheckError(XaiTeachError, AssertionError):

@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from xaiteach.plots.heat_maps import compare, heat_map
 from xaiteach.plots.reading import alt_text
+from xaiteach.plots.strip import Panel, strip
 
-__all__ = ["alt_text", "compare", "heat_map"]
+__all__ = ["Panel", "alt_text", "compare", "heat_map", "strip"]

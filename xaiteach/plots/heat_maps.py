@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from xaiteach.plots.figure import ReadableFigure
 
-__all__ = ["compare", "heat_map"]
+__all__ = ["compare", "draw_map", "draw_outline", "draw_picture", "heat_map", "picture_of"]
+
+Extent = tuple[float, float, float, float]
+"""Left, right, bottom and top of a map within its axes; None: the axes are the map's own, in positions."""
 
 _COLUMNS = 4
 
@@ -134,7 +137,7 @@ def _figure(
     maps: Sequence[NDArray[np.float64]], titles: Sequence[str], scale: Scale, image: Any, mask: Any
 ) -> ReadableFigure:
     shape = maps[0].shape
-    picture = None if image is None else _picture(image, shape)
+    picture = None if image is None else picture_of(image, shape)
     outline = None if mask is None else as_mask(mask, shape)
     flat = len(shape) == 1
     axes = _panels(len(maps) + (picture is not None), flat, aspect=1.0 if flat else shape[0] / shape[1])
@@ -145,7 +148,11 @@ def _figure(
         axes[0].set_title("input", fontsize=9)
         shown = axes[1:]
     for panel, values, title in zip(shown, maps, titles, strict=True):
-        (_draw_bars if flat else _draw_map)(panel, values, scale, outline)
+        if flat:
+            _draw_bars(panel, values, scale, outline)
+        else:
+            draw_map(panel, values, scale.low, scale.high, scale.palette)
+            _finish(panel, outline)
         panel.set_title(title, fontsize=9)
     _colour_bar(figure, shown, scale)
     return figure
@@ -170,7 +177,7 @@ def _panels(count: int, flat: bool, aspect: float) -> list[Axes]:
     return panels[:count]
 
 
-def _picture(image: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def picture_of(image: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """`image` as (h, w), (h, w, 3) in [0, 1], or (c, length)."""
     array = np.asarray(image.detach().double().cpu().numpy() if hasattr(image, "detach") else image, dtype=np.float64)
     rank = len(shape)
@@ -196,22 +203,49 @@ def _picture(image: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def _draw_image(panel: Axes, picture: NDArray[np.float64], outline: NDArray[np.bool_] | None) -> None:
-    panel.imshow(picture, cmap="gray")
+    draw_picture(panel, picture)
     _finish(panel, outline)
 
 
-def _draw_map(panel: Axes, values: NDArray[np.float64], scale: Scale, outline: NDArray[np.bool_] | None) -> None:
-    panel.imshow(values, cmap=scale.palette, vmin=scale.low, vmax=scale.high, interpolation="nearest")
-    if scale.low < 0 and min(values.shape) > 1:
-        for level, style in ((scale.high / 2, "solid"), (scale.low / 2, "dashed")):
+def draw_picture(panel: Axes, picture: NDArray[np.float64], extent: Extent | None = None) -> None:
+    """Draw what `picture_of` made."""
+    panel.imshow(picture, cmap="gray", extent=extent, aspect=None if extent is None else "auto")
+
+
+def draw_map(
+    panel: Axes, values: NDArray[np.float64], low: float, high: float, palette: str, extent: Extent | None = None
+) -> None:
+    """Draw a map (h, w) with the colours of `palette` from `low` to `high`; contours keep the sign of a signed one."""
+    panel.imshow(
+        values, cmap=palette, vmin=low, vmax=high, interpolation="nearest", extent=extent,
+        aspect=None if extent is None else "auto",
+    )  # fmt: skip
+    if low < 0 and min(values.shape) > 1:
+        for level, style in ((high / 2, "solid"), (low / 2, "dashed")):
             if values.min() < level < values.max():
-                panel.contour(values, levels=[level], colors="black", linewidths=0.6, linestyles=style)
-    _finish(panel, outline)
+                at = _positions(values.shape, extent)
+                panel.contour(*at, values, levels=[level], colors="black", linewidths=0.6, linestyles=style)
+
+
+def draw_outline(panel: Axes, outline: NDArray[np.bool_] | None, extent: Extent | None = None) -> None:
+    """Draw the border of a mask (h, w); a mask of one kind of entry only has none."""
+    if outline is not None and outline.any() and not outline.all() and min(outline.shape) > 1:
+        at = _positions(outline.shape, extent)
+        panel.contour(*at, outline, levels=[0.5], colors="lime", linewidths=1.2)
+
+
+def _positions(shape: tuple[int, ...], extent: Extent | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where the centres of columns and rows lie."""
+    rows, columns = shape
+    if extent is None:
+        return np.arange(columns, dtype=np.float64), np.arange(rows, dtype=np.float64)
+    left, right, bottom, top = extent
+    across, down = (np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows
+    return left + (right - left) * across, top + (bottom - top) * down
 
 
 def _finish(panel: Axes, outline: NDArray[np.bool_] | None) -> None:
-    if outline is not None and outline.any() and not outline.all() and min(outline.shape) > 1:
-        panel.contour(outline, levels=[0.5], colors="lime", linewidths=1.2)
+    draw_outline(panel, outline)
     panel.set_xticks([])
     panel.set_yticks([])
 

@@ -1,0 +1,35 @@
+"""Explorations that run from the keyboard, and checks with a panel; only notebooks import this.
+
+The names are resolved on first use. Without anywidget explorations are pictures, and checks are as in `checks`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xaiteach.checks import hint, mine, progress, ready, receipt, solution
+    from xaiteach.widgets.check_panel import check
+    from xaiteach.widgets.classes import class_slider
+    from xaiteach.widgets.paint import paint_explanation
+    from xaiteach.widgets.pieces import gradcam_pieces
+
+__all__ = [
+    "check", "class_slider", "gradcam_pieces", "hint", "mine", "paint_explanation", "progress", "ready", "receipt",
+    "solution",
+]  # fmt: skip
+
+_HOMES = {
+    **dict.fromkeys(("hint", "mine", "progress", "ready", "receipt", "solution"), "xaiteach.checks"),
+    "check": "xaiteach.widgets.check_panel",
+    "class_slider": "xaiteach.widgets.classes",
+    "gradcam_pieces": "xaiteach.widgets.pieces",
+    "paint_explanation": "xaiteach.widgets.paint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
