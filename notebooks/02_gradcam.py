@@ -4,7 +4,7 @@
 # **Goals.** Derive the weights of Grad-CAM from the gradient of one score; read a map and its signs; score maps against
 # a mask that we know, beside controls that never saw the class.
 #
-# **You need** unit 00 and the chain rule. **Time** 30 minutes. **Machine** any CPU.
+# **You need** unit 00 and the chain rule. **Time** 35 minutes, with three explorations. **Machine** any CPU.
 
 # %% xaiteach={"role": "setup"}
 import torch
@@ -65,15 +65,33 @@ print("equal to V / Z:", torch.allclose(gradient[0, :, 0, 0], model.classifier.w
 
 # %% [markdown]
 # Two readings of $Z$ go round. In the paper it is the number of positions. A rule that asks for
-# $\sum_k \alpha_k = 1$ divides by the sum of the weights instead. Where that sum is negative, the picture turns into the
-# evidence *against* the class. **Predict:** for how many of the ten classes of this network is it negative?
-
-# %% xaiteach={"role": "demo"}
-sums = model.classifier.weight.detach().sum(1) / Z  # sum of alpha_k for each class
-print(f"{int((sums < 0).sum())} of {len(sums)} sums are negative")
+# $\sum_k \alpha_k = 1$ divides by the sum of the weights instead, and that is another thing: where the sum is negative,
+# the picture turns into the evidence *against* the class. How often that happens in this network you will find out in
+# the exercises.
+#
+# Letters differ, too: what we call $K$ and $V$ is $m$ and $W$ in some homework, and its index $k$ starts at 0 in one
+# place and at 1 in another.
 
 # %% [markdown]
-# All of them: in this network that "normalisation" turns every map into its opposite.
+# ## The pieces
+#
+# Each product $\alpha_k A^k$ is a small picture; the heat map is the sum of 48 of them. Which of them make it?
+#
+# **Predict:** take only the three channels with the largest weights $\alpha_k$. Will the peak of their sum lie where the
+# peak of the whole map lies?
+#
+# Then move: every control works from the keyboard (Tab, arrows, Home, End, Space). Keep three channels of your own choice.
+
+# %% xaiteach={"role": "demo"}
+from xaiteach.widgets import gradcam_pieces
+
+gradcam_pieces()
+
+# %% [markdown]
+# Read it aloud: *channel 22 is bright on the astronaut and has a positive weight, so its product is bright there, too.* The
+# three largest weights put the peak on the gravel: the weight says how much the class cares about a feature, not whether
+# the feature is there. Take the ReLU away and look at what the cut had hidden. Then switch to the probability: its weights
+# are $c$ minus its rivals.
 
 # %% [markdown]
 # ## Two classes in one picture
@@ -95,6 +113,25 @@ plots.compare(list(maps.map), ["for the cat", "for the coffee"], image=pair.x[0]
 # everywhere on the right the coffee's. A single map, scaled to its own maximum, cannot show that.
 
 # %% [markdown]
+# ## Does the map follow the class?
+#
+# Now all ten classes on all fourteen pictures. Where the class is in the picture, its half is outlined, and the share of
+# the map that lies in it stands beside two controls: chance, and the sum of all maps, which never saw a class.
+#
+# **Predict:** is there a picture for which the network is sure of a class, and its map for that class lies mostly on the
+# *other* object?
+
+# %% xaiteach={"role": "demo"}
+from xaiteach.widgets import class_slider
+
+class_slider()
+
+# %% [markdown]
+# Read it aloud: *86 % of the map for coffee lies on the coffee; the sum of all maps has 69 % there, chance 50 %.* With
+# "It fails" you see the other kind: the network gives "astronaut" 94 %, and its map lies on the retina. The map is not at
+# fault. The astronaut's training crops were mostly orange suit.
+
+# %% [markdown]
 # ## A score needs controls
 #
 # Two crops side by side come with a mask: `pair.mask` is true on the half of the class `pair.y`, here the coffee. So a map
@@ -110,5 +147,29 @@ for name, heat in (("Grad-CAM", target), ("sum of A, no class", blind), ("random
     print(f"{name:<20} {float(energy_share(heat, mask)):.2f}")
 
 # %% [markdown]
-# A map earns something only by what it adds to its controls. Now derive the pieces yourself:
-# `exercises/02_gradcam.ipynb`.
+# A map earns something only by what it adds to its controls.
+
+# %% [markdown]
+# ## Which score?
+#
+# Grad-CAM may explain the logit $s_c$ or the probability $y_c$. The probability compares $c$ with its rivals:
+#
+# $$\frac{\partial y_c}{\partial A} = y_c \sum_j y_j\,\frac{\partial (s_c - s_j)}{\partial A}.$$
+#
+# Where the network is sure, all of $y_j$ but $y_c$ are tiny, and so is this gradient; its *picture*, scaled to its own
+# maximum, need not be blank. And the logit has a freedom that the probability lacks: add the same vector $v$ to every
+# row of $V$, and no prediction changes.
+#
+# **Predict:** paint any target and let $v$ be fitted so that the logit's map follows it. Which predictions will change?
+
+# %% xaiteach={"role": "demo"}
+from xaiteach.widgets import paint_explanation
+
+paint_explanation(strength=1.0)
+
+# %% [markdown]
+# Read it aloud: *with $v$ added, the map for coffee follows a painted letter on the left, and no probability has changed.*
+# So an explanation of a logit says something about the network's inside that its predictions do not fix. Switch the score
+# to the probability: there the map does not move at all.
+#
+# Now derive the pieces yourself: `exercises/02_gradcam.ipynb`.

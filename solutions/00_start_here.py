@@ -8,7 +8,7 @@
 # %% xaiteach={"role": "setup"}
 import torch
 
-from xaiteach.checks import check, hint, ready, solution
+from xaiteach.widgets import check, hint, progress, ready, receipt, solution
 
 # %% [markdown]
 # {{ item start_here.energy_share }}
@@ -46,3 +46,15 @@ if ready("start_here.energy_share"):
 # A mask and its complement always share the whole. So a share says something only beside what chance would give: the
 # mask's share of the *area*, here one third. You will meet this function again: in later units
 # `mine("start_here.energy_share")` brings back what you wrote here.
+
+# %% [markdown]
+# ## What would be handed in
+#
+# `progress()` says how far you are in the whole course. The last cell compares the saved notebook with what you last
+# checked, runs it from a fresh start, and writes a receipt with a hash. Save first (Ctrl+S).
+
+# %% xaiteach={"role": "demo"}
+progress()
+
+# %% xaiteach={"role": "demo"}
+receipt("00_start_here")

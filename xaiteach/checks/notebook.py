@@ -17,7 +17,7 @@ from xaiteach.questions import UNITS, Question, Verdict, judge, of_unit, probing
 from xaiteach.questions.running import probe_source, request
 from xaiteach.questions.sources import clean, defined_names
 
-__all__ = ["Checked", "CheckedNotebook", "check_notebook"]
+__all__ = ["Checked", "CheckedNotebook", "check_notebook", "unit_of_notebook"]
 
 OTHER_SECONDS = 120.0
 _PAUSE = (
@@ -105,7 +105,7 @@ def _checked(question: Question, cells: Sequence[_Cell], outputs: Sequence[list[
     ]
     verdict = judge(question, public_keys(question.id), payloads)
     stopped = [output for cell, output in _errors(cells, outputs) if cell.question is question]
-    if verdict.outcome != "right" and stopped:
+    if verdict.outcome not in ("right", "recorded") and stopped:
         first = stopped[0]
         if first["ename"] == "KeyboardInterrupt":
             words = f"It did not end within {question.deadline_s:g} seconds and was stopped: is there an endless loop?"
@@ -125,6 +125,15 @@ def _notes(cells: Sequence[_Cell], outputs: Sequence[list[dict[str, Any]]]) -> l
         for cell, error in _errors(cells, outputs)
         if cell.question is None
     ]
+
+
+def unit_of_notebook(path: Path) -> str:
+    """Unit whose exercises a notebook holds.
+
+    Raises
+        NotebookSourceError: not a notebook, or of no unit.
+    """
+    return _unit(path, read_notebook(path))
 
 
 def _unit(path: Path, notebook: dict[str, Any]) -> str:

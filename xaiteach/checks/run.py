@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from xaiteach.checks import history, references
+from xaiteach.checks import freshness, history, references
 from xaiteach.errors import XaiTeachError
 from xaiteach.questions import Question, Verdict, find, judge
 from xaiteach.questions.judging import AnswerKey
@@ -60,8 +62,8 @@ class Feedback:
 
     @property
     def passed(self) -> bool:
-        """Whether the answer is right."""
-        return self.verdict is not None and self.verdict.outcome == "right"
+        """Whether the answer is right, or, where no program judges, recorded."""
+        return self.verdict is not None and self.verdict.outcome in ("right", "recorded")
 
     def __repr__(self) -> str:
         return self.words.text() + (f"\n  {self.note}" if self.note else "")
@@ -97,11 +99,40 @@ def _caller() -> dict[str, Any]:
 
 
 def _answer_source(question: Question, namespace: dict[str, Any]) -> str:
-    """Source of the last executed cell that defines the answer; empty outside IPython."""
+    """Source of the last executed cell that defines the answer; outside IPython the one in the saved notebook."""
     cells = namespace.get("In")
-    if not isinstance(cells, list):
+    if isinstance(cells, list):
+        found = next((str(c) for c in reversed(cells) if question.answer in defined_names(str(c))), "")
+        if found:
+            return found
+    try:
+        return references.student_answer(question.id) or ""
+    except XaiTeachError:
         return ""
-    return next((str(c) for c in reversed(cells) if question.answer in defined_names(str(c))), "")
+
+
+def _stale(question: Question, source: str, namespace: dict[str, Any]) -> str | None:
+    """Why a right answer would not be right from a fresh start; None where it would, or nobody can tell."""
+    cells = namespace.get("In")
+    if not isinstance(cells, list) or not source or not question.machine_judged:
+        return None
+    executed = [str(cell) for cell in cells]
+    made = freshness.program(question, source, executed)
+    with _pausing():
+        names, error = freshness.run_afresh(made)
+    verdict = None if error is not None else verdict_in(question, names)
+    return freshness.why_stale(made, error, verdict, executed)
+
+
+@contextlib.contextmanager
+def _pausing() -> Iterator[None]:
+    """Checks inside answer at once."""
+    global _paused
+    before, _paused = _paused, True
+    try:
+        yield
+    finally:
+        _paused = before
 
 
 def _guarded(question_id: str, run: Callable[[Question], Feedback]) -> Feedback:
@@ -142,11 +173,15 @@ def check(question_id: str = "", namespace: dict[str, Any] | None = None) -> Fee
         return Feedback(Words("not_attempted", "left to whoever runs this notebook", ()))
 
     def run(question: Question) -> Feedback:
+        began = time.monotonic()
         verdict = verdict_in(question, names)
-        note, used = None, []
+        took = time.monotonic() - began
+        note, used, stale = None, [], None
         if verdict.outcome != "could_not_check":
             source = _answer_source(question, names)
             used = forbidden_names(source, question.forbids)
+            if verdict.outcome == "right" and took < question.deadline_s / 4:  # a slow answer is not run again
+                stale = _stale(question, source, names)
             note = history.append(
                 question.id,
                 "check",
@@ -154,18 +189,37 @@ def check(question_id: str = "", namespace: dict[str, Any] | None = None) -> Fee
                 credit=verdict.credit,
                 mistake=verdict.mistake,
                 source=source,
+                **({"fresh": False} if stale else {}),
             )
-        words = words_of(question, verdict, student=True)
-        if used:
-            without = f"It uses {', '.join(used)}; asked is an answer without. A grader sees that, too."
-            words = replace(words, body=(*words.body, without))
-        return Feedback(words, verdict, note)
+        return Feedback(_told(question, verdict, used, stale), verdict, note)
 
     feedback = _guarded(question_id, run)
     if os.environ.get("NBGRADER_EXECUTION") in ("autograde", "validate") and not feedback.passed:
         sys.stdout.write(f"{feedback!r}\n")
         raise FailedCheckError(feedback.words.head)
     return feedback
+
+
+def _told(question: Question, verdict: Verdict, used: list[str], stale: str | None) -> Words:
+    """Words of a check, with what is beyond its verdict."""
+    words = words_of(question, verdict, student=True)
+    if stale:
+        advice = "To see what a grader sees: Kernel > Restart Kernel and Run All Cells."
+        words = replace(
+            words,
+            outcome="could_not_check",
+            head=f"⚠ {question.id}: passes here, not from a fresh start",
+            body=(stale, *words.body),
+            footer=advice,
+        )
+    if used:
+        without = f"It uses {', '.join(used)}; asked is an answer without. A grader sees that, too."
+        words = replace(words, body=(*words.body, without))
+    if verdict.outcome == "recorded" and question.kind == "essay":
+        with contextlib.suppress(XaiTeachError):  # a release without solutions has no model answer
+            source = references.reference(question.id)
+            words = replace(words, body=(*words.body, "A model answer, beside which to put yours:"), code=source)
+    return words
 
 
 def hint(question_id: str = "", step: int | None = None) -> Feedback:
@@ -218,9 +272,10 @@ def ready(question_id: str, namespace: dict[str, Any] | None = None) -> bool:
     except Exception as error:
         sys.stdout.write(f"Skipped: {question_id} could not be checked ({error}).\n")
         return False
-    if verdict.outcome != "right":
+    done = verdict.outcome in ("right", "recorded")
+    if not done:
         sys.stdout.write(f"This part waits for a right answer to {question_id}.\n")
-    return verdict.outcome == "right"
+    return done
 
 
 def mine(question_id: str) -> Any:

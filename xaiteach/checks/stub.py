@@ -1,6 +1,6 @@
-"""What `xaiteach.checks` is inside the grader's kernel: the same names, no verdict.
+"""What `xaiteach.checks` and `xaiteach.widgets` are inside the grader's kernel: the same names, no verdict.
 
-Self-contained: it is put in the place of the package `xaiteach.checks` there, so that imports in setup cells work.
+Self-contained: it is put in the place of both packages there, so that imports in setup cells work.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["check", "hint", "mine", "ready", "solution"]
+__all__ = ["check", "hint", "mine", "progress", "ready", "receipt", "solution"]
 
 
 def check(question_id: str = "", namespace: Any = None) -> None:
@@ -20,6 +20,14 @@ def hint(question_id: str = "", step: int | None = None) -> None:
 
 
 def solution(question_id: str = "", force: bool = False) -> None:
+    """Do nothing."""
+
+
+def receipt(unit: str = "") -> None:
+    """Do nothing."""
+
+
+def progress() -> None:
     """Do nothing."""
 
 

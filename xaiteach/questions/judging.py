@@ -267,7 +267,8 @@ def _wrong(
                 return Verdict(
                     question.id, "wrong_value", mistake.credit, mistake.sentence, mistake=mistake.name, **shared
                 )
-        found = _generic(question, keys, whole)
+        plain = [i for i, key in enumerate(keys) if not key.case.trap]
+        found = _generic(question, [keys[i] for i in plain], [whole[i] for i in plain])
         if found is not None:
             return Verdict(question.id, "wrong_value", 0.0, found.sentence, diagnosis=found.name, **shared)
     index = next(i for i, ok in enumerate(passed) if not ok)
@@ -281,10 +282,11 @@ def _wrong(
 
 
 def _makes(mistake: Mistake, keys: Sequence[AnswerKey], got: Sequence[Values], passed: Sequence[bool]) -> bool:
-    """Whether these answers are the mistake's: by their numbers, or by where they fail."""
+    """Whether these answers are the mistake's: by where they fail, or by their numbers on the ordinary cases."""
     if mistake.trap:
         return all(ok or key.case.trap == mistake.trap for key, ok in zip(keys, passed, strict=True))
-    return all(key.is_mistake(mistake.name, values) for key, values in zip(keys, got, strict=True))
+    plain = [(key, values) for key, values in zip(keys, got, strict=True) if not key.case.trap]
+    return all(key.is_mistake(mistake.name, values) for key, values in plain)
 
 
 def _same_form(key: AnswerKey, values: Values) -> bool:

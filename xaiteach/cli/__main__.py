@@ -1,0 +1,5 @@
+"""`python -m xaiteach.cli`."""
+
+from xaiteach.cli import main
+
+main()
