@@ -1,17 +1,36 @@
 import os
+import sys
 
 import pytest
+from helpers_lab import browser_problem
+
+
+def bubblewrap_missing():
+    from xaiteach.grading.sandbox import bubblewrap_problem
+
+    return bubblewrap_problem()
+
+
+NEEDS = {"bubblewrap": bubblewrap_missing, "browser": browser_problem}
 
 
 def pytest_runtest_setup(item):
-    """Tests of the sandbox need a bubblewrap that really runs; where CI promises one, its absence is a failure."""
-    if item.get_closest_marker("bubblewrap") is None:
-        return
-    from xaiteach.grading.sandbox import bubblewrap_problem
+    """Where the machine lacks what a test needs it is skipped; where CI promises it, its absence is a failure."""
+    for marker, problem_of in NEEDS.items():
+        if item.get_closest_marker(marker) is None:
+            continue
+        problem = problem_of()
+        if problem is None:
+            continue
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(f"skipped under CI=true: {problem}", pytrace=False)
+        pytest.skip(problem)
 
-    problem = bubblewrap_problem()
-    if problem is None:
-        return
-    if os.environ.get("CI", "").lower() == "true":
-        pytest.fail(f"skipped under CI=true: {problem}", pytrace=False)
-    pytest.skip(problem)
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what the browser tests measured, so that it stands in CI's log."""
+    lines = sys.modules["helpers_lab"].MEASURED
+    if lines:
+        terminalreporter.section("from key press to new picture")
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -93,8 +93,9 @@ def test_item_headers_say_points_minutes_difficulty_and_importance(unit):
     source = read_source(course_root() / "solutions" / f"{unit}.py")
     text = "\n".join(c["source"] for c in source.notebook["cells"] if c["cell_type"] == "markdown")
     for question in of_unit(unit):
-        assert f"`{question.id}` · {question.points:g} point" in text
-        assert f"{question.minutes} minutes" in text
+        worth = "a prediction, not scored" if question.kind == "prediction" else f"{question.points:g} point"
+        assert f"`{question.id}` · {worth}" in text
+        assert f"{question.minutes} minute" in text
     assert "{{" not in text
 
 

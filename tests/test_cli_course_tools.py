@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from xaiteach import cli
 from xaiteach.authoring import build, verify
 from xaiteach.errors import SetupError
+from xaiteach.questions import of_unit
 
 RUNNER = CliRunner()
 
@@ -32,10 +33,12 @@ def command(*arguments, cwd=None):
 def test_check_of_a_blank_and_of_a_right_notebook(tmp_path):
     done = invoke("check", str(hand_in(tmp_path, "me", blank())))
     assert done.exit_code == cli.FINDINGS
-    assert "0 of 3 right." in done.output
+    judged = sum(question.machine_judged for question in of_unit(UNIT))
+    assert f"0 of {judged} right." in done.output
     done = invoke("check", str(hand_in(tmp_path, "me", filled(right_answers()))))
     assert done.exit_code == 0, done.output
-    assert "3 of 3 right." in done.output
+    assert f"{judged} of {judged} right." in done.output
+    assert "gradcam.roles: handed in, for a person to mark" in done.output
 
 
 def test_check_of_something_else_is_one_message(tmp_path):
@@ -80,9 +83,13 @@ def test_grade_prints_who_got_what_and_where_it_lies(tmp_path):
     hand_in(
         tmp_path / "subs", "ann", filled({**right_answers(), LOGIT: "def logit_gradient(A, V, b, c):\n    return A\n"})
     )
+    core = sum(question.points for question in of_unit(UNIT) if not question.stretch)
+    machine = sum(question.points for question in of_unit(UNIT) if question.machine_judged)
     done = invoke("grade", str(tmp_path / "subs"), "--out", str(tmp_path / "out"), "--seed", "1", "--unit", "02")
     assert done.exit_code == 0, done.output
-    assert "3.3 of 6" in done.output  # 0.1 of 3 points for the gradient of the weights
+    # 0.1 of 3 points for the gradient of the weights; the essay waits for a person
+    assert f"{machine - 2.7:g} of {core:g}" in " ".join(done.output.split())
+    assert "needs marking" in " ".join(done.output.split())
     assert (tmp_path / "out" / "grades.csv").is_file()
 
 

@@ -32,7 +32,7 @@ def place(notebook, question):
 
 def test_answers_in_their_cells_carry_no_flag():
     answers = matched(filled(right_answers()))
-    assert {q: a.flags for q, a in answers.items()} == {LOGIT: (), GAP: (), HEAD: ()}
+    assert {q: a.flags for q, a in answers.items()} == dict.fromkeys(right_answers(), ())
     assert all(answer.attempted for answer in answers.values())
 
 
@@ -168,10 +168,10 @@ def test_the_injected_notebook_holds_setup_answers_and_probes_and_nothing_else_o
     notebook = filled(right_answers())
     notebook["cells"].insert(0, code_cell("import os; os._exit(1)"))
     sources = {question: answer.source for question, answer in matched(notebook).items()}
-    built, cells = injected(MASTER, sources, {LOGIT: ("{}", "{}")})
+    built, cells = injected(MASTER, {q: sources[q] for q in (LOGIT, GAP, HEAD)}, {LOGIT: ("{}", "{}")})
     assert [(cell.role, cell.question) for cell in cells] == [
         ("setup", ""), ("setup", ""), ("answer", LOGIT), ("probe", LOGIT), ("probe", LOGIT),
-        ("setup", ""), ("answer", GAP), ("answer", HEAD),
+        ("setup", ""), ("answer", GAP), ("answer", HEAD), ("setup", ""),
     ]  # fmt: skip
     text = "\n".join(cell["source"] for cell in built["cells"])
     assert "os._exit" not in text

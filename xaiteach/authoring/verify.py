@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -73,7 +75,8 @@ def master_namespaces(unit: str) -> dict[str, tuple[dict[str, Any], str]]:
             continue
         source = cell_source(cell)
         try:
-            exec(compile(source, f"<{path.name}>", "exec"), scope)
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile(source, f"<{path.name}>", "exec"), scope)
         except Exception as error:
             raise NotebookSourceError(f"{path.name}: a {mark['role']} cell stops with {error!r}.") from error
         if mark["role"] == "answer" and mark.get("question") in questions:

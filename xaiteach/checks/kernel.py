@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
 __all__ = ["execute"]
+
+
+class _ThisPython(AsyncKernelManager):
+    """Kernel of this very interpreter, whichever kernelspecs are installed.
+
+    It warns that its loopback sockets are not encrypted, as those of every local kernel: hence its log level.
+    """
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=40"]
+        return KernelSpec(argv=command, display_name="Python 3", language="python")
 
 
 def execute(notebook: dict[str, Any], folder: Path, *, seconds: float, allow_errors: bool = False) -> dict[str, Any]:
@@ -28,10 +43,8 @@ def execute(notebook: dict[str, Any], folder: Path, *, seconds: float, allow_err
         timeout_func=lambda cell: cell.metadata.get("seconds", seconds),
         interrupt_on_timeout=allow_errors,
         allow_errors=allow_errors,
-        kernel_name="python3",
+        kernel_manager_class=_ThisPython,
         record_timing=False,
-        # The kernel warns that its loopback sockets are not encrypted, as those of every local kernel.
-        extra_arguments=["--log-level=40"],
         resources={"metadata": {"path": str(folder)}},
     )
     try:

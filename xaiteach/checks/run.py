@@ -215,10 +215,6 @@ def _told(question: Question, verdict: Verdict, used: list[str], stale: str | No
     if used:
         without = f"It uses {', '.join(used)}; asked is an answer without. A grader sees that, too."
         words = replace(words, body=(*words.body, without))
-    if verdict.outcome == "recorded" and question.kind == "essay":
-        with contextlib.suppress(XaiTeachError):  # a release without solutions has no model answer
-            source = references.reference(question.id)
-            words = replace(words, body=(*words.body, "A model answer, beside which to put yours:"), code=source)
     return words
 
 

@@ -123,7 +123,9 @@ def _recorded_words(question: Question, verdict: Verdict, *, student: bool) -> W
     lines += [f"· {text} ({_points(points)})" for points, text in rubric.criteria]
     if student:
         lines += [f"A weak answer: {rubric.weak}", f"What it lacks: {rubric.weak_notes}"]
-        return Words("recorded", head, tuple(lines), footer="Mark yourself: which criteria does your text meet?")
+        return Words(
+            "recorded", head, tuple(lines), footer=f'Mark yourself by them. A model answer: solution("{question.id}")'
+        )
     return Words("recorded", head, tuple(lines), code=verdict.text)
 
 

@@ -61,6 +61,7 @@ class Exploration(ABC):
         self.opening = self.checked(state)
         self.state = dict(self.opening)
         self._frames: dict[str, dict[str, Any]] = {}
+        self._shown: dict[str, Any] = {}
 
     @abstractmethod
     def fields(self) -> Sequence[Field]:
@@ -117,13 +118,13 @@ class Exploration(ABC):
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Frame after a request of the panel; what goes wrong is said in the panel, and the last state stays."""
         try:
-            self.state, frame = self._followed(request)
+            self.state, self._shown = self._followed(request)
         except XaiTeachError as error:
-            return {**self.frame(), "error": str(error)}
+            return {**self._shown, "error": str(error)}
         except Exception as error:
             words = f"This state could not be drawn ({type(error).__name__}: {error}). Try Reset."
-            return {**self.frame(), "error": words}
-        return frame
+            return {**self._shown, "error": words}
+        return self._shown
 
     def _followed(self, request: Mapping[str, Any]) -> tuple[State, dict[str, Any]]:
         action, values = request.get("action"), {**self.state, **request.get("values", {})}
@@ -149,7 +150,8 @@ class Exploration(ABC):
             "presets": [{"name": each.name, "label": each.label} for each in self.presets(self.state)],
             "actions": [*({"name": n, "label": text} for n, text in self.actions), {"name": "reset", "label": "Reset"}],
         }  # fmt: skip
-        return live_panel(spec, self.frame(), self.answer)
+        self._shown = self.frame()
+        return live_panel(spec, self._shown, self.answer)
 
     def text(self) -> str:
         """What the picture shows, in words, and the call that makes it again."""

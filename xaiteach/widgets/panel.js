@@ -182,6 +182,7 @@ function render({ model, el }) {
 
   const send = (request) => {
     underway = `${token}:${(count += 1)}`;
+    root.dataset.asked = underway; // with `answered`, so that a script can see when a panel has settled
     clearTimeout(timer);
     timer = setTimeout(() => { busy.textContent = "working …"; root.setAttribute("aria-busy", "true"); }, LATE_MS);
     model.set("request", { ...request, id: underway });
@@ -233,6 +234,7 @@ function render({ model, el }) {
       underway = null;
       busy.textContent = "";
       root.removeAttribute("aria-busy");
+      if (root.dataset.asked) root.dataset.answered = frame.id;
     }
     picture.hidden = !frame.picture;
     if (frame.picture) { picture.src = frame.picture; picture.alt = frame.reading; }
@@ -243,15 +245,14 @@ function render({ model, el }) {
     error.textContent = frame.error;
     state.textContent = frame.state;
     for (const box of [reading, html, note, error]) box.hidden = !box.textContent;
-    if (!waiting) {
-      values = frame.values;
-      for (const [name, field] of Object.entries(fields)) field.set(values[name]);
-    } else if (answered) {
+    if (answered && waiting) {
       const next = waiting;
       waiting = null;
       send(next);
+    } else if (answered) {
+      values = frame.values;
+      for (const [name, field] of Object.entries(fields)) field.set(values[name]);
     }
-    root.dataset.frame = frame.id; // what tests wait for
   };
   model.on("change:frame", show);
   show();
