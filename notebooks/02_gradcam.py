@@ -168,7 +168,8 @@ from xaiteach.widgets import paint_explanation
 paint_explanation(strength=1.0)
 
 # %% [markdown]
-# Read it aloud: *with $v$ added, the map for coffee follows a painted letter on the left, and no probability has changed.*
+# Read it aloud: *with $v$ added, the map for coffee has moved to the letter painted on the left, and no probability has
+# changed.*
 # So an explanation of a logit says something about the network's inside that its predictions do not fix. Switch the score
 # to the probability: there the map does not move at all.
 #

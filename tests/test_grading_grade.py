@@ -87,6 +87,9 @@ def logit_gradient(A, V, b, c):
         frame = frame.f_back
     raise ValueError(f"LEAK {len(calls)} {'fresh' in seen} {A.flatten()[:3].tolist()}")
 """
+ROLES, ENERGY = "gradcam.roles", "gradcam.energy"
+ESSAY = f"roles = {'A^k says where, <script>alert(1)</script>' + ' and alpha_k how much' * 10!r}\n"
+WRONG_MAP = "def heatmap(A, gradient):\n    return (gradient.mean((1, 2))[:, None, None] * A).sum(0).abs()\n"
 STUB_LOOP = "def logit_gradient(A, V, b, c):\n    while True:\n        pass\n"
 
 
@@ -108,6 +111,7 @@ def folder(tmp_path_factory):
     subs = tmp_path_factory.mktemp("submissions")
     hand_in(subs, "right", filled(RIGHT))
     hand_in(subs, "blank", blank())
+    hand_in(subs, "whole", filled({**right_answers(), ROLES: ESSAY, "gradcam.heatmap": WRONG_MAP}))
     hand_in(subs, "mistake", filled({**RIGHT, LOGIT: find(LOGIT).mistakes[2].wrong}))
     hand_in(subs, "corrupt", '{"cells": [')
     hand_in(subs, "loop", filled({**RIGHT, LOGIT: STUB_LOOP}))
@@ -157,6 +161,32 @@ def test_right_answers_get_full_points_without_a_flag(graded):
     row = graded[2]["right"]
     assert (row["total"], row["possible"], row["status"], row["flags"]) == (6, POSSIBLE, "graded", [])
     assert row["questions"][LOGIT]["fresh"] == [3, 3]
+
+
+def test_an_essay_waits_for_a_person_and_a_prediction_earns_nothing(graded):
+    _, out, rows = graded
+    row = rows["whole"]
+    assert row["status"] == "needs_marking"
+    assert row["questions"][ROLES]["points"] is None
+    assert row["questions"][ROLES]["text"].startswith("A^k says where, <script>")
+    assert row["questions"]["gradcam.predict_flips"]["text"] == "5"
+    with (out / "grades.csv").open(encoding="utf-8", newline="") as stream:
+        cells = next(line for line in csv.DictReader(stream) if line["student_id"] == "whole")
+    assert cells[ROLES] == ""
+    assert "gradcam.predict_flips" not in cells
+    page = (out / "feedback" / "whole.html").read_text(encoding="utf-8")
+    assert "for a person to mark" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_a_score_made_with_a_wrong_map_of_ones_own_follows_through(graded):
+    row = graded[2]["whole"]
+    wrong = row["questions"]["gradcam.heatmap"]
+    assert (wrong["mistake"], wrong["points"]) == ("absolute", pytest.approx(1.2))
+    assert row["questions"][ENERGY]["follow_through"]
+    assert row["questions"][ENERGY]["points"] == 3
+    everything = sum(q.points for q in of_unit(UNIT) if q.machine_judged)
+    assert row["total"] == pytest.approx(everything - 1.8)
 
 
 def test_a_blank_notebook_is_graded_as_not_attempted(graded):

@@ -106,7 +106,16 @@ def state(panel):
 def test_the_lesson_runs_to_its_end(browser, lab, shots):
     assert browser.do(lab.errors) == []
     assert browser.do(lambda: [lab.panel(title).count() for title in TITLES.values()]) == [1, 1, 1]
-    browser.do(lambda: lab.page.screenshot(path=shots / "lesson-light.png"))
+
+
+def test_the_lesson_is_pictured_in_both_themes(browser, lab, shots):
+    def picture(dark):
+        lab.theme(dark)
+        lab.panel(TITLES["gradcam_pieces"]).scroll_into_view_if_needed()
+        return lab.page.screenshot(path=shots / f"lesson-{'dark' if dark else 'light'}.png")
+
+    dark, light = (browser.do(picture, dark) for dark in (True, False))
+    assert dark != light
 
 
 def test_everything_that_takes_the_focus_has_a_name_and_keeps_the_keys_to_itself(browser, lab, panel):

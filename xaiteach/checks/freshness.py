@@ -14,7 +14,7 @@ import os
 import random
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,18 +123,23 @@ def _quiet() -> Iterator[None]:
 
 
 def why_stale(
-    made: Program, error: BaseException | None, verdict: Verdict | None, executed: Sequence[str]
+    made: Program,
+    error: BaseException | None,
+    verdict: Verdict | None,
+    executed: Sequence[str],
+    live: Collection[str],
 ) -> str | None:
     """Sentence that says why the answer fails from a fresh start; None where it does not, or nobody can tell.
 
     Parameters
         error, verdict : what came of running it afresh; a verdict only where its cell did not raise.
         executed : sources of all cells that were executed.
+        live : names that the kernel holds now.
     """
     if error is None and verdict is not None and verdict.outcome == "right":
         return None
     missing = _missing_name(error, verdict)
-    if missing is not None:
+    if missing is not None and missing in live:
         return _missing_words(missing, made, executed)
     if error is not None:
         first = (str(error).splitlines() or [""])[0][:200]

@@ -34,9 +34,11 @@ def append(question: str, what: str, **more: Any) -> str | None:
     if target is None:
         return None
     try:
-        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = os.open(target, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(handle, (json.dumps(entry, sort_keys=True) + "\n").encode("utf-8"))
+            size = os.fstat(handle).st_size
+            torn = size and os.lseek(handle, size - 1, os.SEEK_SET) >= 0 and os.read(handle, 1) != b"\n"
+            os.write(handle, ("\n" * bool(torn) + json.dumps(entry, sort_keys=True) + "\n").encode("utf-8"))
         finally:
             os.close(handle)
     except OSError as error:

@@ -121,7 +121,7 @@ def _stale(question: Question, source: str, namespace: dict[str, Any]) -> str | 
     with _pausing():
         names, error = freshness.run_afresh(made)
     verdict = None if error is not None else verdict_in(question, names)
-    return freshness.why_stale(made, error, verdict, executed)
+    return freshness.why_stale(made, error, verdict, executed, namespace)
 
 
 @contextlib.contextmanager

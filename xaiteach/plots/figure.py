@@ -19,10 +19,15 @@ class ReadableFigure(Figure):
 
     alt_text: str = ""
 
-    def png(self) -> bytes:
-        """The figure as a PNG: the same bytes each time, with neither date nor version in them."""
+    def png(self, compress: int = 6) -> bytes:
+        """The figure as a PNG: the same bytes each time, with neither date nor version in them.
+
+        Parameters
+            compress : from 0 to 9, zlib's level; 1 takes a third of the time of 6, for a file some 10 % larger.
+        """
         buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+        options = {"compress_level": compress}
+        self.savefig(buffer, format="png", dpi=100, metadata={"Software": None}, pil_kwargs=options)
         self.set_layout_engine("none")  # solved once: solving again from there moves things by fractions of a pixel
         return buffer.getvalue()
 

@@ -106,7 +106,7 @@ class Exploration(ABC):
         key = self.line(state)
         if key not in self._frames:
             drawing = self.draw(state)
-            png = base64.b64encode(drawing.figure.png()).decode("ascii")
+            png = base64.b64encode(drawing.figure.png(compress=1)).decode("ascii")
             if len(self._frames) >= _KEPT:
                 del self._frames[next(iter(self._frames))]
             self._frames[key] = {

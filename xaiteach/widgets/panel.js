@@ -2,6 +2,7 @@
 // The kernel owns the state. One request is under way at a time; while it is, only the newest change waits.
 
 const LATE_MS = 150; // after which the panel says that it is at work
+const LOST_MS = 15000; // after which it says what may be wrong
 
 // JupyterLab takes single keys for commands (b inserts a cell) unless the focused element itself carries this.
 function own(element) {
@@ -172,6 +173,7 @@ function render({ model, el }) {
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", spec.title);
   const busy = make("span", "xaiteach-busy", "");
+  busy.setAttribute("role", "status");
   const token = Math.random().toString(36).slice(2);
   const fields = {};
   let values = {};
@@ -184,7 +186,13 @@ function render({ model, el }) {
     underway = `${token}:${(count += 1)}`;
     root.dataset.asked = underway; // with `answered`, so that a script can see when a panel has settled
     clearTimeout(timer);
-    timer = setTimeout(() => { busy.textContent = "working …"; root.setAttribute("aria-busy", "true"); }, LATE_MS);
+    timer = setTimeout(() => {
+      busy.textContent = "working …";
+      root.setAttribute("aria-busy", "true");
+      timer = setTimeout(() => {
+        busy.textContent = "No answer yet. Is the kernel busy? If it was restarted, run this panel's cell again.";
+      }, LOST_MS);
+    }, LATE_MS);
     model.set("request", { ...request, id: underway });
     model.save_changes();
   };
