@@ -104,18 +104,19 @@ LOGIT_GRADIENT = Question(
 )
 
 
-def _sure(case: Case, margin: float) -> Case:
-    """The same case with class c's bias raised until its logit leads the best rival's by `margin`."""
-    maps, V, b, c = (case.inputs[name] for name in ("A", "V", "b", "c"))
+def _led(case: Case, margin: float, name: str = "", trap: str = "") -> Case:
+    """The same case with class c's bias set so that its logit leads the best rival's by `margin`."""
+    maps, V, b, c = (case.inputs[key] for key in ("A", "V", "b", "c"))
     s = V @ maps.reshape(-1) + b
     b = b.copy()
     b[c] += margin - (s[c] - np.delete(s, c).max())
-    return Case(f"the network is sure: margin {margin:g}", {**case.inputs, "b": b}, trap="cancellation")
+    return Case(name or case.name, {**case.inputs, "b": b}, symbols=case.symbols, trap=trap)
 
 
 def _probability_cases(seed: int, size: Size) -> list[Case]:
-    cases = _gradient_cases(seed, size)
-    return [*cases, _sure(cases[-1], 20.0)]
+    """Moderate margins, where neither y_c nor 1 - y_c is small, and one of 20 where float32 cancels."""
+    cases = [_led(case, 0.5 * (i + 1)) for i, case in enumerate(_gradient_cases(seed, size))]
+    return [*cases, _led(cases[-1], 20.0, "the network is sure: margin 20", "cancellation")]
 
 
 def _probability_expected(case: Case) -> Mapping[str, Any]:
