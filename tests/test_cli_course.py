@@ -28,7 +28,7 @@ from xaiteach.checks.course import copy_course, course_files
 from xaiteach.errors import MissingExtraError, NotebookSourceError, OptionError, SetupError
 
 FILES = ["notebooks/00_start_here.ipynb", "notebooks/02_gradcam.ipynb", "exercises/02_gradcam.ipynb"]
-PROJECT = Path(cli.__file__).resolve().parent.parent
+PROJECT = Path(cli.__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture

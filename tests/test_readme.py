@@ -9,7 +9,7 @@ import pytest
 
 from xaiteach import cli
 
-ROOT = Path(cli.__file__).resolve().parent.parent
+ROOT = Path(cli.__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = ["pip install -e . && xaiteach lab", 'pip install -e ".[test]" && pytest']
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -266,6 +267,18 @@ def test_where_others_judge_there_is_no_panel(monkeypatch):
 
 def test_an_unknown_question_is_told_and_does_not_raise():
     assert "start_here.energy_share" in repr(check("start_here.energy_shares"))
+
+
+def test_a_cell_that_runs_again_retires_its_panels_and_no_other_cells(monkeypatch):
+    parent = {"metadata": {"cellId": "one"}, "header": {"msg_id": "a"}}
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(get_parent=lambda: parent))
+    first, second = class_slider().panel, class_slider().panel
+    parent.update(metadata={"cellId": "two"}, header={"msg_id": "b"})
+    other = class_slider().panel
+    assert all(panel.comm is not None for panel in (first, second, other))
+    parent.update(metadata={"cellId": "one"}, header={"msg_id": "c"})
+    third = class_slider().panel
+    assert [panel.comm is None for panel in (first, second, other, third)] == [True, True, False, False]
 
 
 def test_the_front_end_asks_nothing_of_a_network():

@@ -110,6 +110,14 @@ def test_an_answer_that_leans_on_a_deleted_cell_passes_here_and_says_so(browser,
     assert "gradcam.logit_gradient: right" in mended
 
 
+def test_a_panel_that_was_shown_again_and_again_is_saved_once(browser, lab, course):
+    browser.do(lab.command, "docmanager:save")
+    notebook = json.loads((course.folder / lab.path).read_text(encoding="utf-8"))
+    (state,) = [each["state"] for each in notebook["metadata"]["widgets"].values()]
+    titles = [model["state"]["spec"]["title"] for model in state.values() if "spec" in model["state"]]
+    assert titles.count(f"Check of {QUESTION}") == 1
+
+
 def test_after_a_reload_and_a_new_kernel_answer_and_panels_are_still_there(browser, lab, shots):
     def reload():
         lab.reload(restart=True)

@@ -176,6 +176,10 @@ def words_of_receipt(found: HandedIn, written: Path | None, problem: str = "") -
     return Words(outcome, f"{symbol} What would be handed in: {found.path.name}", tuple(body), rows, footer)
 
 
+def _row(item: Checked, state: str) -> str:
+    return _STATES[state] if state in ("blank", "missing") else f"{_told(item)}; {_STATES[state]}"
+
+
 def _told(item: Checked) -> str:
     question, verdict = item.question, item.verdict
     if verdict.outcome == "recorded" and question.kind == "essay":

@@ -55,7 +55,8 @@ class Words:
 
     def text(self) -> str:
         """Plain text, as printed without a front end."""
-        rows = [f"    {label:<9} {value}" for label, value in self.table]
+        width = max([9, *(len(label) for label, _ in self.table)])
+        rows = [f"    {label:<{width}} {value}" for label, value in self.table]
         code = [f"    {line}" for line in self.code.rstrip().splitlines()]
         footer = [f"  {self.footer}"] if self.footer else []
         return "\n".join([self.head, *(f"  {line}" for line in self.body), *rows, *code, *footer])

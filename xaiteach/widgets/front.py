@@ -66,4 +66,26 @@ def live_panel(
         widget.frame = {**EMPTY_FRAME, **answer(request), "id": str(request.get("id", ""))}
 
     widget.observe(serve, names="request")
+    _retire_older(widget)
     return widget
+
+
+_shown: dict[str, tuple[str, list[Any]]] = {}
+"""Cell -> the run of it that made panels, and these; for front ends that say which cell they run."""
+
+
+def _retire_older(widget: Any) -> None:
+    """Close the panels of earlier runs of the present cell, or each run would leave one more in the saved notebook."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    cell, run = parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id", "")
+    if cell is None:
+        return
+    before, panels = _shown.get(cell, (run, []))
+    if before != run:
+        for panel in panels:
+            panel.close()
+        panels = []
+    _shown[cell] = (run, [*panels, widget])
