@@ -9,7 +9,7 @@
 import torch
 
 from xaiteach import data, explain, models, plots
-from xaiteach.checks import check, hint, solution
+from xaiteach.widgets import check, hint, solution
 
 # %% [markdown]
 # ## A network that looks at two things
@@ -43,8 +43,9 @@ explanation.plot(pair.x, title="Grad-CAM for coffee")
 # 2. **Write** the few lines that are asked. A blank is written `...`, and an untouched notebook runs to its end.
 # 3. **Check** with the call under the cell (the last line of its cell, or it cannot show itself). It says right, or
 #    which mistake your answer looks like; a known mistake may earn part of the points.
-# 4. **Hints** come in three steps: `hint("start_here.energy_share")`. After an honest try,
-#    `solution("start_here.energy_share")` opens the model answer.
+# 4. **Hints** come in three steps, and after an honest try the model answer opens: with the buttons under a check, or
+#    with `hint("start_here.energy_share")` and `solution("start_here.energy_share")`.
+# 5. **Hand in** the saved file; the last cell of each exercise says what that would be.
 #
 # Here is a wrong answer, on purpose:
 
