@@ -41,8 +41,8 @@ explanation.plot(pair.x, title="Grad-CAM for coffee")
 #
 # 1. **Predict** before you run. A wrong prediction teaches most.
 # 2. **Write** the few lines that are asked. A blank is written `...`, and an untouched notebook runs to its end.
-# 3. **Check** with the call under the cell (the last line of its cell, or it cannot show itself). It says right, or
-#    which mistake your answer looks like; a known mistake may earn part of the points.
+# 3. **Check** with the call under the cell. It says right, or which mistake your answer looks like; a known mistake may
+#    earn part of the points.
 # 4. **Hints** come in three steps, and after an honest try the model answer opens: with the buttons under a check, or
 #    with `hint("start_here.energy_share")` and `solution("start_here.energy_share")`.
 # 5. **Hand in** the saved file; the last cell of each exercise says what that would be.
