@@ -131,7 +131,8 @@ class LabNotebook:
             f"async () => {{ await window.jupyterapp.commands.execute('apputils:change-theme', {{theme: '{name}'}}) }}"
         )
         self.page.wait_for_function(
-            "light => document.body.dataset.jpThemeLight === light", arg="false" if dark else "true"
+            "light => document.body.dataset.jpThemeLight === light && !document.getElementById('jupyterlab-splash')",
+            arg="false" if dark else "true",
         )
 
     def reload(self, restart: bool) -> None:
