@@ -156,6 +156,19 @@ class LabNotebook:
         """Panel of this name."""
         return self.page.get_by_role("group", name=name, exact=True)
 
+    def show(self, panel) -> None:
+        """Scroll to a panel and wait until it is painted: Lab leaves out what is off the screen."""
+        panel.scroll_into_view_if_needed()
+        self.page.wait_for_function(
+            """panel => {
+                const box = panel.getBoundingClientRect();
+                return panel.checkVisibility({contentVisibilityAuto: true}) && box.top < innerHeight && box.bottom > 0;
+            }""",
+            arg=panel.element_handle(),
+        )
+        frames = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        self.page.evaluate(f"async () => {{ await {frames} }}")
+
     def settle(self, panel) -> None:
         """Wait until a panel has answered all that was asked of it."""
         handle = panel.element_handle()

@@ -111,7 +111,7 @@ def test_the_lesson_runs_to_its_end(browser, lab, shots):
 def test_the_lesson_is_pictured_in_both_themes(browser, lab, shots):
     def picture(dark):
         lab.theme(dark)
-        lab.panel(TITLES["gradcam_pieces"]).scroll_into_view_if_needed()
+        lab.show(lab.panel(TITLES["gradcam_pieces"]))
         return lab.page.screenshot(path=shots / f"lesson-{'dark' if dark else 'light'}.png")
 
     dark, light = (browser.do(picture, dark) for dark in (True, False))
@@ -216,13 +216,13 @@ def test_reset_brings_the_opening_state_back(browser, lab, name, panel):
 def test_both_themes_are_legible_and_nothing_is_cut_off_at_600_pixels(browser, lab, name, panel, shots):
     def look(dark):
         lab.theme(dark)
-        panel.scroll_into_view_if_needed()
+        lab.show(panel)
         panel.screenshot(path=shots / f"{name}-{'dark' if dark else 'light'}.png")
         return panel.evaluate(CONTRASTS)
 
     def narrow():
         lab.page.set_viewport_size({"width": 600, "height": 900})
-        panel.scroll_into_view_if_needed()
+        lab.show(panel)
         sizes = panel.evaluate("panel => [panel.scrollWidth, panel.clientWidth]")
         panel.screenshot(path=shots / f"{name}-600.png")
         lab.page.set_viewport_size({"width": 1200, "height": 1000})
