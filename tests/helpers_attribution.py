@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import re
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from xaiteach.attribution import registry
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -150,6 +153,23 @@ class Wrapped(nn.Module):
     def forward(self, x: Tensor) -> Any:
         self.calls += 1
         return self.change(self.net(x))
+
+
+def quick(method: str, x: Tensor) -> dict[str, Any]:
+    """Options with which `method` runs on `x` in no time, with a generator of its own where it draws."""
+    entry = registry.entry(method)
+    parameters = inspect.signature(registry.resolve(entry.target, method)).parameters
+    few = {"n_samples": 3, "n_steps": 4, "n_baselines": 2, "n_masks": 5, "iterations": 2}
+    options: dict[str, Any] = {name: value for name, value in few.items() if name in entry.options}
+    if method in NEED_DATA:
+        options["baseline"] = torch.randn(3, *x.shape[1:], generator=torch.Generator().manual_seed(7)).to(x)
+    if "generator" in parameters:
+        options["generator"] = torch.Generator().manual_seed(5)
+    return options
+
+
+NEED_DATA = ("expected_gradients", "gradient_shap", "deep_shap")
+"""Methods whose baseline is a set of samples, for which there is no default."""
 
 
 class BoomError(RuntimeError):

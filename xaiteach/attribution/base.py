@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +13,18 @@ from torch.nn import functional
 
 from xaiteach.attribution.binding import Method, bind, seed_globals
 from xaiteach.attribution.isolation import leaves_no_trace
-from xaiteach.attribution.layers import Run, observe
+from xaiteach.attribution.layers import observe
 from xaiteach.attribution.registry import REGISTRY
+from xaiteach.attribution.work import Work, rows_within
 from xaiteach.errors import OptionError, ShapeError
 from xaiteach.guards import check_finite, check_input, check_model, check_target, describe
 from xaiteach.plots import alt_text, compare, heat_map
-from xaiteach.runtime import require
 
 if TYPE_CHECKING:
     from xaiteach.plots.figure import ReadableFigure
 
 __all__ = ["Attribution", "explain"]
 
-DEFAULT_BUDGET_MIB = 1024
-"""Fixed rather than taken from the machine: another split rounds differently, and may flip a ReLU's gate in float32."""
-
-_BAR_AFTER_S = 2.0
 _SHOWN = 8
 _RESIZE = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -178,15 +172,17 @@ def explain(
     x = check_input(x, bound.name)
     check_model(model, bound.name, x)
     with leaves_no_trace(model, x.device, foreign=bound.foreign):
-        seen = observe(model, x, bound.name, samples=1, gradient=not bound.foreign)
+        seen = observe(model, x, bound.name, samples=1, gradient=bound.differentiates, graph=bound.needs != "scores")
         target = check_target(target, len(x), seen.logits.shape[1], bound.name, x.device)
         settings = bound.prepared(model, seen)
-        size = _batch_size(seen, x, budget_mib)
+        work = Work(rows_within(seen.saved_bytes, x, budget_mib), progress)
         del seen
         passed = {**settings, "generator": generator} if bound.takes_generator else settings
+        if bound.takes_work:  # it splits its rows itself; every sample at once
+            passed, work = {**passed, "work": work}, Work(len(x), progress=False)
         if generator is not None and bound.foreign and not bound.takes_generator:
             seed_globals(generator, x.device)
-        parts = [_one_batch(bound, model, x[part], target[part], passed) for part in _batches(len(x), size, progress)]
+        parts = [_one_batch(bound, model, x[part], target[part], passed) for part in work.slices(len(x))]
         values = torch.cat([values for values, _ in parts])
         found = [residual for _, residual in parts if residual is not None]
         drawn = generator is not None and (bound.foreign or bound.takes_generator)
@@ -196,41 +192,10 @@ def explain(
             method=bound.name,
             options=settings,
             target=target,
-            output=str(settings.get("output", "unstated")),
+            output=str(settings.get("output", "unstated" if bound.foreign else "logit")),
             residual=torch.cat(found) if found else None,
             seed=generator.initial_seed() if drawn and generator is not None else None,
         )
-
-
-def _batch_size(seen: Run, x: Tensor, budget_mib: float | None) -> int:
-    """Samples that run at once within the budget, at least one.
-
-    A sample costs what autograd saves for it, as much again for gradients on the way back, and copies of x.
-    """
-    budget = DEFAULT_BUDGET_MIB if budget_mib is None else budget_mib
-    if not budget > 0:
-        raise OptionError(f"`budget_mib` must be above 0; got {budget_mib!r}. Try None for {DEFAULT_BUDGET_MIB} MiB.")
-    sample = 2 * seen.saved_bytes + 4 * x[0].numel() * x.element_size()
-    return max(1, min(len(x), int(budget * 2**20 // sample)))
-
-
-def _batches(n: int, size: int, progress: bool | None) -> Iterator[slice]:
-    """Slices of at most `size` samples; a bar appears once they take long."""
-    start = time.monotonic()
-    bar: Any = None
-    with ExitStack() as stack:
-        for first in range(0, n, size):
-            late = progress is None and first > 0 and time.monotonic() - start > _BAR_AFTER_S
-            if bar is None and (progress or late):
-                bar = _bar(n, first)
-                stack.callback(bar.close)
-            yield slice(first, min(first + size, n))
-            if bar is not None:
-                bar.update(min(size, n - first))
-
-
-def _bar(total: int, done: int) -> Any:
-    return require("tqdm.auto").tqdm(total=total, initial=done, unit="sample", desc="explaining", leave=False)
 
 
 def _one_batch(

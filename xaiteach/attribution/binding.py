@@ -38,6 +38,8 @@ class Method:
         takes_generator : bool. Whether it is given the generator; for a foreign one that is not, the global
             state is seeded.
         prepare : "module:function" or None (see registry.Entry).
+        takes_work : bool. Whether it is given all samples and splits them itself, by a `work.Work`.
+        needs : key of entry.NEEDS. What it asks of the model; a foreign one says nothing, "unstated".
     """
 
     name: str
@@ -46,6 +48,13 @@ class Method:
     foreign: bool
     takes_generator: bool
     prepare: str | None = None
+    takes_work: bool = False
+    needs: str = "unstated"
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether the model has to be differentiable for it, as far as is known."""
+        return self.needs not in ("scores", "unstated")
 
     def prepared(self, model: Callable[[Tensor], Any], run: Run) -> dict[str, Any]:
         """Options after a look at one observed run of the model."""
@@ -88,8 +97,11 @@ def _named(name: str, options: Mapping[str, Any]) -> Method:
         if isinstance(default, bool) and not isinstance(options.get(option, default), bool):
             raise OptionError(f"{name}: `{option}` must be True or False; got {options[option]!r}. Try {option}=True.")
     call = registry.resolve(entry.target, name)
-    takes_generator = "generator" in inspect.signature(call).parameters
-    return Method(name, call, {**entry.options, **options}, False, takes_generator, entry.prepare)
+    parameters = inspect.signature(call).parameters
+    settings = {**entry.options, **options}
+    return Method(
+        name, call, settings, False, "generator" in parameters, entry.prepare, "work" in parameters, entry.needs
+    )
 
 
 def _is_captum(method: object) -> bool:

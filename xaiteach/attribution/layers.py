@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import torch
@@ -55,7 +56,8 @@ class Call:
 class Run:
     """One observed run: the logits (with their graph), the calls in the order they ended, and the memory it took.
 
-    `saved_bytes` counts what autograd keeps for the backward pass, parameters left out.
+    `saved_bytes` counts what autograd keeps for the backward pass, parameters left out; of a run without a graph, the
+    largest output of a layer, twice.
     """
 
     logits: Tensor
@@ -69,28 +71,36 @@ class Run:
 
 
 def observe(
-    model: Callable[[Tensor], Any], x: Tensor, who: str, *, samples: int | None = None, gradient: bool = True
+    model: Callable[[Tensor], Any],
+    x: Tensor,
+    who: str,
+    *,
+    samples: int | None = None,
+    gradient: bool = True,
+    graph: bool = True,
 ) -> Run:
-    """Run the model on `x` with gradients and keep what happened.
+    """Run the model on `x` and keep what happened.
 
     Parameters
         model : nn.Module (whose calls are recorded) or any callable.
         x : Tensor, shape (n, ...).
         samples : int or None. Run only the first few. Default: all.
         gradient : bool. Whether the output has to be differentiable.
+        graph : bool. Whether to run with gradients. Without, the model may do what it likes with x.
     Raises
         ShapeError: a layer cannot take what reaches it.
         ModelError: the output is not (n, classes), finite and, where it has to be, differentiable.
     """
     check_model(model, who, x)
     calls: list[Call] = []
-    some = x[:samples].detach().clone().requires_grad_()
-    with ExitStack() as stack, torch.enable_grad():
+    some = x[:samples].detach().clone().requires_grad_(graph)
+    with ExitStack() as stack, torch.set_grad_enabled(graph):
         if isinstance(model, nn.Module):
             stack.enter_context(_recording(model, x, len(some), calls, who))
         saved = stack.enter_context(_counting(model))
         logits = check_logits(model(some.clone()), len(some), who, gradient=gradient)
-    return Run(logits, tuple(calls), sum(saved.values()), frozenset(_upstream(logits.grad_fn)))
+    taken = sum(saved.values()) if graph else 2 * max((prod(call.shape) for call in calls), default=0) * x.itemsize
+    return Run(logits, tuple(calls), taken, frozenset(_upstream(logits.grad_fn)))
 
 
 @contextmanager

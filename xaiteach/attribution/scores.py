@@ -15,12 +15,12 @@ from torch import Tensor
 from xaiteach.errors import ModelError, unknown
 from xaiteach.guards import check_logits
 
-__all__ = ["OUTPUTS", "cotangent", "gradient", "run"]
+__all__ = ["OUTPUTS", "cotangent", "gradient", "input_gradient", "run", "score"]
 
 OUTPUTS = ("logit", "probability")
 
 
-def run(model: Callable[[Tensor], Any], x: Tensor, who: str) -> Tensor:
+def run(model: Callable[[Tensor], Any], x: Tensor, who: str, *, gradient: bool = True) -> Tensor:
     """Logits of `x`, shape (n, classes), checked.
 
     The model gets a copy, so that a layer that works in place can come first and changes nobody's data.
@@ -28,7 +28,7 @@ def run(model: Callable[[Tensor], Any], x: Tensor, who: str) -> Tensor:
     Raises
         ModelError: not (n, classes), not finite, not differentiable, or the output of a softmax, which is no logit.
     """
-    logits = check_logits(model(x.clone()), len(x), who)
+    logits = check_logits(model(x.clone()), len(x), who, gradient=gradient)
     # By the graph, not by the values: the logits of a toy model made by hand may well sum to one.
     if logits.grad_fn is not None and logits.grad_fn.name().startswith("SoftmaxBackward"):
         raise ModelError(
@@ -76,3 +76,32 @@ def gradient(logits: Tensor, target: Tensor, output: str, by: Tensor) -> Tensor 
     """Gradient of the scores by the tensor `by`, or None where the logits do not depend on it."""
     (found,) = torch.autograd.grad(logits, by, cotangent(logits, target, output), allow_unused=True)
     return found
+
+
+def input_gradient(model: Callable[[Tensor], Any], x: Tensor, target: Tensor, output: str, who: str) -> Tensor:
+    """Gradient of each sample's score by its own values, of x's shape, detached.
+
+    Raises
+        ModelError: see `run`; or the scores do not depend on x.
+    """
+    leaf = x.detach().requires_grad_()
+    found = gradient(run(model, leaf, who), target, output, leaf)
+    if found is None:
+        raise ModelError(
+            f"{who}: the score must depend on `x`; its gradient there does not exist. Try a model that uses its input."
+        )
+    return found
+
+
+def score(model: Callable[[Tensor], Any], x: Tensor, target: Tensor, output: str, who: str) -> Tensor:
+    """Each sample's score, shape (n,), without a graph: the target's logit or probability.
+
+    Raises
+        OptionError, ModelError: as `cotangent` and `run`.
+    """
+    if output not in OUTPUTS:
+        raise unknown("output", output, OUTPUTS)
+    with torch.no_grad():
+        logits = run(model, x, who, gradient=False)
+        scores = logits.softmax(1) if output == "probability" else logits
+        return scores.gather(1, target[:, None])[:, 0]

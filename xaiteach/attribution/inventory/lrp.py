@@ -1,0 +1,9 @@
+"""Relevance that is handed back layer by layer."""
+
+from __future__ import annotations
+
+from xaiteach.attribution.entry import Entry
+
+__all__ = ["ENTRIES"]
+
+ENTRIES: dict[str, Entry] = {}

@@ -1,0 +1,9 @@
+"""Shapley values, exact and estimated."""
+
+from __future__ import annotations
+
+from xaiteach.attribution.entry import Entry
+
+__all__ = ["ENTRIES"]
+
+ENTRIES: dict[str, Entry] = {}

@@ -1,0 +1,125 @@
+"""How much runs at once: rows, their number within a budget, and the bar.
+
+A row is one copy of one sample that goes through the model: the sample itself, or one step, noise draw, baseline, mask
+or coalition of it. Rows are numbered sample by sample, all of the first before any of the second, and random numbers
+are drawn row by row in that order: so the same generator gives the same map however the rows are split.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xaiteach.errors import OptionError
+from xaiteach.runtime import require
+
+__all__ = ["DEFAULT_BUDGET_MIB", "Rows", "Work", "at_least", "drawn", "rows_within"]
+
+DEFAULT_BUDGET_MIB = 1024
+"""Fixed rather than taken from the machine: another split rounds differently, and may flip a ReLU's gate in float32."""
+
+_BAR_AFTER_S = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Some rows that run together.
+
+    Parameters
+        x : Tensor, shape (r, ...). Copies of the samples.
+        target : Tensor, shape (r,), long.
+        sample : Tensor, shape (r,), long. Which sample each row is a copy of.
+        number : Tensor, shape (r,), long. Which copy it is, from 0.
+    """
+
+    x: Tensor
+    target: Tensor
+    sample: Tensor
+    number: Tensor
+
+
+@dataclass(frozen=True)
+class Work:
+    """How many rows may run at once, and whether to show a bar.
+
+    Parameters
+        rows : int >= 1.
+        progress : bool or None. None: a bar once it takes over 2 s.
+    """
+
+    rows: int
+    progress: bool | None = None
+
+    def slices(self, total: int, unit: str = "sample") -> Iterator[slice]:
+        """Slices of at most `rows` of `total`; a bar appears once they take long."""
+        start = time.monotonic()
+        bar: Any = None
+        with ExitStack() as stack:
+            for first in range(0, total, self.rows):
+                late = self.progress is None and first > 0 and time.monotonic() - start > _BAR_AFTER_S
+                if bar is None and (self.progress or late):
+                    bar = _bar(total, first, unit)
+                    stack.callback(bar.close)
+                yield slice(first, min(first + self.rows, total))
+                if bar is not None:
+                    bar.update(min(self.rows, total - first))
+
+    def copies(self, x: Tensor, target: Tensor, times: int, unit: str) -> Iterator[Rows]:
+        """Every sample `times` times, in rows that fit the budget."""
+        for part in self.slices(len(x) * times, unit):
+            row = torch.arange(part.start, part.stop, device=x.device)
+            sample = row // times
+            yield Rows(x[sample], target[sample], sample, row % times)
+
+
+def _bar(total: int, done: int, unit: str) -> Any:
+    return require("tqdm.auto").tqdm(total=total, initial=done, unit=unit, desc="explaining", leave=False)
+
+
+def rows_within(saved_bytes: int, x: Tensor, budget_mib: float | None) -> int:
+    """Rows that fit into the budget, at least one.
+
+    A row costs what autograd saves for one sample, as much again for gradients on the way back, and copies of x.
+
+    Raises
+        OptionError: a budget of nothing.
+    """
+    budget = DEFAULT_BUDGET_MIB if budget_mib is None else budget_mib
+    if not budget > 0:
+        raise OptionError(f"`budget_mib` must be above 0; got {budget_mib!r}. Try None for {DEFAULT_BUDGET_MIB} MiB.")
+    row = 2 * saved_bytes + 4 * x[0].numel() * x.element_size()
+    return max(1, int(budget * 2**20 // row))
+
+
+def drawn(rows: Rows, generator: torch.Generator | None, *, uniform: bool = False, each: bool = True) -> Tensor:
+    """Random numbers for every row, drawn row by row.
+
+    Parameters
+        rows : whose x gives shape, dtype and device.
+        generator : torch.Generator or None (the global state).
+        uniform : bool. On [0, 1) instead of standard normal.
+        each : bool. One number for each value of x; False: one for the row, shape (r, 1, ...).
+    """
+    draw = torch.rand if uniform else torch.randn
+    shape = tuple(rows.x.shape[1:]) if each else (1,) * (rows.x.ndim - 1)
+    device = rows.x.device if generator is None else generator.device
+    # In double, whatever x is: float32 and float64 models then see the same noise.
+    found = [draw(shape, generator=generator, device=device, dtype=torch.float64) for _ in range(len(rows.x))]
+    return torch.stack(found).to(rows.x)
+
+
+def at_least(value: object, least: int, option: str, who: str) -> int:
+    """`value`, when it is a whole number from `least` up.
+
+    Raises
+        OptionError: anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise OptionError(f"{who}: `{option}` must be an integer from {least} up; got {value!r}. Try {option}=50.")
+    return value
