@@ -10,12 +10,22 @@ from collections.abc import Callable
 from typing import Any
 
 from xaiteach.attribution.entry import Entry, MethodTable
-from xaiteach.attribution.inventory import cam, controls, gradients, lrp, masking, modified_backprop, paths, shapley
+from xaiteach.attribution.inventory import (
+    cam,
+    controls,
+    gradients,
+    lime,
+    lrp,
+    masking,
+    modified_backprop,
+    paths,
+    shapley,
+)
 from xaiteach.errors import MissingExtraError, unknown
 
 __all__ = ["REGISTRY", "entry", "methods", "resolve"]
 
-_FAMILIES = (gradients, cam, modified_backprop, lrp, paths, shapley, masking, controls)
+_FAMILIES = (gradients, cam, modified_backprop, lrp, paths, shapley, masking, lime, controls)
 
 REGISTRY: dict[str, Entry] = {name: entry for family in _FAMILIES for name, entry in family.ENTRIES.items()}
 
