@@ -87,8 +87,8 @@ class _ModelState:
         self.training = [module.training for module in self.modules]
         self.hooks = [{name: set(getattr(module, name, ())) for name in _HOOKS} for module in self.modules]
         self.flags = [(p, p.requires_grad) for p in model.parameters()]
-        self.buffers = [_Tensors(module._buffers) for module in self.modules]
-        self.parameters = [_Tensors(module._parameters) for module in self.modules] if foreign else []
+        self.buffers = [_Tensors(_store(module, "_buffers")) for module in self.modules]
+        self.parameters = [_Tensors(_store(module, "_parameters")) for module in self.modules] if foreign else []
         self.gradients = [(p, p.grad, _copy(p.grad)) for p in model.parameters()] if foreign else []
 
     def restore(self) -> None:
@@ -122,6 +122,15 @@ class _Tensors:
             _write_back(tensor, copy)
         for name in [name for name in self.store if name not in self.before]:
             del self.store[name]
+
+
+def _store(module: nn.Module, name: str) -> dict[str, Any]:
+    """The module's own dictionary; of a scripted one, which has none in Python, a list of what is in it."""
+    if isinstance(module, torch.jit.ScriptModule):
+        named = module.named_buffers if name == "_buffers" else module.named_parameters
+        return dict(named(recurse=False))
+    found: dict[str, Any] = getattr(module, name)
+    return found
 
 
 def _copy(tensor: Tensor | None) -> Tensor | None:

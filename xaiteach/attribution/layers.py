@@ -7,7 +7,7 @@ place comes from the run, never from the order in which the layers happen to be 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import prod
@@ -21,7 +21,16 @@ from torch.nn.modules.conv import _ConvNd
 from xaiteach.errors import ModelError
 from xaiteach.guards import check_fit, check_logits, check_model, find_layer
 
-__all__ = ["Call", "Run", "capture", "functional_relus", "last_activation", "observe", "require_relu_modules"]
+__all__ = [
+    "Call",
+    "Run",
+    "capture",
+    "functional_relus",
+    "hidden_operations",
+    "last_activation",
+    "observe",
+    "require_relu_modules",
+]
 
 # Parts of the names of autograd's nodes. "AddBackward", not "Add": a dense layer is an "AddmmBackward".
 _SCALING = ("AddBackward", "SubBackward", "MulBackward", "DivBackward", "Dropout", "BackwardHookFunction")
@@ -39,6 +48,11 @@ _THROUGH = (
 )
 _SMOOTH = ("Gelu", "Silu", "Elu", "Selu", "Celu", "Softplus", "Sigmoid", "Tanh", "Mish")
 _ACTIVATIONS = (*_SMOOTH, "Relu", "Prelu", "Hardtanh", "Hardswish", "Hardsigmoid", "Threshold")
+_HIDDEN = {
+    "activation": (*_ACTIVATIONS, "Softmax", "LayerNorm", "GroupNorm"),
+    "max_pool": ("MaxPool", "Amax"),
+    "linear": ("Convolution", "Addmm", "MmBackward", "Bmm", "BatchNorm", "AvgPool"),
+}
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,11 @@ def observe(
     return Run(logits, tuple(calls), taken, frozenset(_upstream(logits.grad_fn)))
 
 
+def hookable(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Named modules that can have hooks: scripted ones cannot."""
+    return [(name, m) for name, m in model.named_modules() if not isinstance(m, torch.jit.ScriptModule)]
+
+
 @contextmanager
 def _recording(model: nn.Module, x: Tensor, samples: int, calls: list[Call], who: str) -> Iterator[None]:
     counts: Counter[str] = Counter()
@@ -119,7 +138,7 @@ def _recording(model: nn.Module, x: Tensor, samples: int, calls: list[Call], who
             check_fit(module, name, tuple(x.shape) if whole else shape, tuple(x.shape), who)
 
     with ExitStack() as stack:
-        for name, module in model.named_modules():
+        for name, module in hookable(model):
             before = module.register_forward_pre_hook(lambda m, i, name=name: check(name, m, i))
             stack.callback(before.remove)
             after = module.register_forward_hook(lambda m, _, o, name=name: record(name, m, o))
@@ -216,6 +235,25 @@ def _activation_after(start: Node, run: Run) -> Node | None:
             seen.add(node)
             waiting.extend(consumers.get(node, []))
     return None
+
+
+def hidden_operations(start: Node | None, groups: Sequence[str], own: str) -> tuple[str, ...]:
+    """Names of nodes in the graph that no rule made, functions with a derivative of their own among them.
+
+    Parameters
+        start : node of the logits.
+        groups : of "activation", "max_pool", "linear": what the rules replace.
+        own : name of the autograd function that stands for an operation that was seen.
+    """
+    kinds = tuple(kind for group in groups for kind in _HIDDEN[group])
+    found = set()
+    written = torch.autograd.function.BackwardCFunction
+    for node in _upstream(start):
+        name = node.name().removesuffix("Backward0").removesuffix("Backward")
+        custom = issubclass(type(node), written)
+        if name != own and (custom or _is(node, kinds)):
+            found.add(name)
+    return tuple(sorted(found))
 
 
 def functional_relus(run: Run) -> tuple[str, ...]:

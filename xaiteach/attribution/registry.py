@@ -13,6 +13,7 @@ from xaiteach.attribution.entry import Entry, MethodTable
 from xaiteach.attribution.inventory import (
     cam,
     controls,
+    deeplift,
     gradients,
     lime,
     lrp,
@@ -25,7 +26,7 @@ from xaiteach.errors import MissingExtraError, unknown
 
 __all__ = ["REGISTRY", "entry", "methods", "resolve"]
 
-_FAMILIES = (gradients, cam, modified_backprop, lrp, paths, shapley, masking, lime, controls)
+_FAMILIES = (gradients, cam, modified_backprop, lrp, paths, deeplift, shapley, masking, lime, controls)
 
 REGISTRY: dict[str, Entry] = {name: entry for family in _FAMILIES for name, entry in family.ENTRIES.items()}
 

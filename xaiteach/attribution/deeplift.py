@@ -1,0 +1,266 @@
+"""DeepLIFT: what the difference to a baseline did, by multipliers that stand for finite slopes.
+
+Symbols: x' baseline, D = x - x' a difference, m a multiplier, so that m D is a contribution; f a nonlinearity. All
+tensors of a run hold several parts one after the other along the first axis: sample and baseline for Rescale; baseline,
+positive and negative part of the difference for RevealCancel. Multipliers travel back where gradients would, through
+every operation where it is called (`operations`): so nonlinearities that touch, a ReLU before a max pooling or after,
+are no special case, where hooks on modules mistake one's input for the other's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xaiteach.attribution.operations import PLAIN, Operation, Rule, propagated
+from xaiteach.attribution.paths import as_baseline, as_baselines, scores_of
+from xaiteach.attribution.relevance import affine, only_scaled
+from xaiteach.attribution.reveal_cancel import reveal_cancel_rules
+from xaiteach.attribution.work import Work
+from xaiteach.errors import ModelError
+
+__all__ = ["deep_shap", "deeplift", "deeplift_reveal_cancel"]
+
+Model = Callable[[Tensor], Any]
+
+
+def deeplift(
+    model: Model, x: Tensor, target: Tensor, *, baseline: Tensor | float | None = None, work: Work
+) -> tuple[Tensor, Tensor]:
+    """Difference to a baseline times multipliers, by the Rescale rule: m = (f(z) - f(z')) / (z - z').
+
+    It answers what each value's difference to the baseline did to the logit. A slope over the whole difference, where a
+    gradient has one at the end, does not vanish where a unit is saturated. Contributions sum to the difference of the
+    logits.
+
+    Parameters
+        model : callable from (n, ...) to logits (n, classes), in evaluation mode, of operations that have a rule.
+        x : Tensor, shape (n, ...). Samples.
+        target : Tensor, shape (n,), long. Class index, 0-based.
+        baseline : Tensor of x's shape or (1, ...), float, or None for zeros.
+    Returns
+        Tensor of x's shape, in logits, signed; and the residual S(x) - S(x') - sum, shape (n,), rounding alone.
+    Raises
+        ShapeError: the baseline does not match x.
+        ModelError: an operation without a rule, or one that cannot be seen; contributions that do not add up, as in a
+            model that mixes samples.
+    Cost
+        1 forward and 1 backward pass of sample and baseline, 2 forward passes.
+    Source
+        Shrikumar, Greenside, Kundaje (2017), section 3.5.1. Max pooling hands the
+        difference of the maxima to the winner that made it, the sample's or the baseline's.
+    Examples
+        >>> from xaiteach import explain
+        >>> net = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.ReLU())
+        >>> _ = net[0].weight.data.fill_(2.0), net[0].bias.data.fill_(-1.0)
+        >>> explain(net, torch.ones(1, 1), 0, "deeplift").values  # from ReLU(-1) = 0 to ReLU(1) = 1
+        tensor([[1.]])
+    """
+    values = _rescaled(model, x, target, as_baseline(baseline, x, "deeplift"), work, "deeplift")
+    return _checked(model, x, target, as_baseline(baseline, x, "deeplift"), values, work, "deeplift")
+
+
+def deep_shap(
+    model: Model, x: Tensor, target: Tensor, *, baseline: Tensor | None = None, work: Work
+) -> tuple[Tensor, Tensor]:
+    """Mean of DeepLIFT over a set of baselines.
+
+    Shapley values for a model that is one layer deep with independent features; for deeper ones the layers' values are
+    chained as if they were.
+
+    Parameters
+        model, x, target : as `deeplift`.
+        baseline : Tensor, shape (m, ...). Samples that stand for "absent"; needed. Every one is used.
+    Returns
+        Tensor of x's shape, in logits, signed; and the residual S(x) - mean S(baseline) - sum, shape (n,).
+    Raises
+        ShapeError: no baselines, or not like x.
+        ModelError: as `deeplift`.
+    Cost
+        m forward and backward passes of sample and baseline, 1 + m forward passes.
+    Source
+        Lundberg, Lee (2017), section 4.2.
+    Examples
+        >>> from xaiteach import explain
+        >>> net, data = torch.nn.Linear(3, 2), torch.zeros(5, 3)
+        >>> a = explain(net, torch.ones(1, 3), 1, "deep_shap", baseline=data)
+        >>> torch.allclose(a.values[0], net.weight[1], atol=1e-6)
+        True
+    """
+    data = as_baselines(baseline, x, "deep_shap")
+    total, missing = torch.zeros_like(x), x.new_zeros(len(x))
+    half = Work(max(1, work.rows // 2), work.progress)
+    for rows in half.copies(x, target, len(data), "baseline"):
+        base, inner = data[rows.number], Work(len(rows.x), progress=False)
+        values = _rescaled(model, rows.x, rows.target, base, inner, "deep_shap")
+        values, residual = _checked(model, rows.x, rows.target, base, values, inner, "deep_shap")
+        total.index_add_(0, rows.sample, values)
+        missing.index_add_(0, rows.sample, residual)
+    return total / len(data), missing / len(data)
+
+
+def deeplift_reveal_cancel(
+    model: Model, x: Tensor, target: Tensor, *, baseline: Tensor | float | None = None, work: Work
+) -> tuple[Tensor, Tensor]:
+    """Difference to a baseline times multipliers, by the RevealCancel rule: positive and negative parts apart.
+
+    What raises and what lowers a unit's input each get their mean effect over both orders of coming in. A unit in which
+    the two cancel is no longer silent about them: of min(a, b) Rescale gives all to one of the two, this half to each.
+
+    Parameters
+        model, x, target, baseline : as `deeplift`.
+    Returns
+        Tensor of x's shape, in logits, signed; and the residual S(x) - S(x') - sum, shape (n,), rounding alone.
+    Raises
+        ShapeError: the baseline does not match x.
+        ModelError: as `deeplift`.
+    Cost
+        1 forward and 1 backward pass of three parts, 4 passes more through every layer with weights, 2 forward passes.
+    Source
+        Shrikumar, Greenside, Kundaje (2017), section 3.5.2. The paper says nothing of max
+        pooling; here it follows `deeplift`, on the whole difference.
+    Examples
+        >>> from xaiteach import explain
+        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
+        >>> _ = net[0].weight.data.copy_(torch.tensor([[1.0, 0.0], [1.0, -1.0]])), net[0].bias.data.zero_()
+        >>> _ = net[2].weight.data.copy_(torch.tensor([[1.0, -1.0]])), net[2].bias.data.zero_()  # min(a, b)
+        >>> explain(net, torch.tensor([[3.0, 2.0]]), 0, "deeplift_reveal_cancel").values.round(decimals=3)
+        tensor([[1., 1.]])
+    """
+    who = "deeplift_reveal_cancel"
+    base = as_baseline(baseline, x, who)
+    rules, parts = reveal_cancel_rules(who), []
+    for part in Work(max(1, work.rows // 3), work.progress).slices(len(x)):
+        D = x[part] - base[part]
+        parts_of_x = torch.cat([base[part], D.clamp(min=0), D.clamp(max=0)])
+        m = propagated(model, parts_of_x, rules, who, _one_hot(target[part], 3), ("activation", "max_pool", "linear"))
+        _, up, down = m.chunk(3)
+        parts.append(D * torch.where(D > 0, up, down))
+    return _checked(model, x, target, base, torch.cat(parts), work, who)
+
+
+def _rescaled(model: Model, x: Tensor, target: Tensor, base: Tensor, work: Work, who: str) -> Tensor:
+    rules, parts = _rescale_rules(who), []
+    for part in Work(max(1, work.rows // 2), work.progress).slices(len(x)):
+        both = torch.cat([x[part], base[part]])
+        m = propagated(model, both, rules, who, _one_hot(target[part], 2), ("activation", "max_pool"))
+        parts.append((x[part] - base[part]) * m.chunk(2)[0])
+    return torch.cat(parts)
+
+
+def _one_hot(target: Tensor, parts: int) -> Callable[[Tensor], Tensor]:
+    """Start of the way back: 1 at the target, in every part but the baseline."""
+
+    def start(logits: Tensor) -> Tensor:
+        one = logits.new_zeros(len(target), logits.shape[1]).scatter_(1, target[:, None], 1)
+        zero = torch.zeros_like(one)
+        return torch.cat([one, zero] if parts == 2 else [zero, one, one])
+
+    return start
+
+
+def _checked(
+    model: Model, x: Tensor, target: Tensor, base: Tensor, values: Tensor, work: Work, who: str
+) -> tuple[Tensor, Tensor]:
+    """Values and what they miss of the difference of the scores, which may be rounding and no more."""
+    there, here = (scores_of(model, z, target, "logit", work, who) for z in (x, base))
+    residual = there - here - values.flatten(1).sum(1)
+    scale = there.abs() + here.abs() + values.flatten(1).abs().sum(1)
+    off = residual.abs() > 1e4 * torch.finfo(x.dtype).eps * scale
+    if bool(off.any()):
+        i = int(off.nonzero()[0])
+        raise ModelError(
+            f"{who}: contributions must add up to the difference of the scores; for sample {i} they miss "
+            f"{float(residual[i]):.3g} of {float((there - here)[i]):.3g}, as in a model whose samples depend on each "
+            "other. Try 'integrated_gradients'."
+        )
+    return values, residual
+
+
+def _rescale_rules(who: str) -> dict[str, Rule]:
+    def linear(operation: Operation) -> Any:
+        if len(operation.inputs) != 1:
+            raise operation.refused(who)
+        return operation.plain()
+
+    def batch_norm(operation: Operation) -> Any:
+        affine(operation, who)
+        return operation.plain()
+
+    def scale(operation: Operation) -> Any:
+        if len(operation.inputs) == 2 and "mul" in operation.name:
+            return _product(operation)
+        only_scaled(operation, who)
+        return operation.plain()
+
+    def pool(operation: Operation) -> Tensor:
+        if not isinstance(operation.value, Tensor):
+            raise operation.refused(who)
+        return _pooled(operation)
+
+    return {
+        "linear": linear,
+        "batch_norm": batch_norm,
+        "relu": _slope,
+        "activation": _slope,
+        "max_pool": pool,
+        "scale": scale,
+        **dict.fromkeys(("average", "add", "structure", "pad"), PLAIN),
+    }
+
+
+def tiny(D: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Where a difference of a and b is rounding: a slope over it would be noise."""
+    return D.abs() <= 16 * torch.finfo(D.dtype).eps * (a.abs() + b.abs())
+
+
+def _slope(operation: Operation) -> Tensor:
+    """(f(z) - f(z')) / (z - z'), and f'(z) where the two are equal."""
+    z, z0 = operation.inputs[0].chunk(2)
+    D, (y, y0) = z - z0, operation.value.chunk(2)
+    (derivative,) = operation.pullback(torch.ones_like(operation.value))
+    m = torch.where(tiny(D, z, z0), derivative.chunk(2)[0], (y - y0) / torch.where(D == 0, 1.0, D))
+
+    def back(g: Tensor) -> tuple[Tensor]:
+        return (_first_half(g.chunk(2)[0] * m),)
+
+    return operation.replaced(back)
+
+
+def _pooled(operation: Operation) -> Tensor:
+    """The difference of the maxima goes to the sample's winner where it is positive, else to the baseline's."""
+    z, z0 = operation.inputs[0].chunk(2)
+    y, y0 = operation.value.chunk(2)
+    D, rise = z - z0, y - y0
+
+    def back(g: Tensor) -> tuple[Tensor]:
+        half = g.chunk(2)[0]
+        (won,) = operation.pullback(torch.cat([half * rise.clamp(min=0), half * rise.clamp(max=0)]))
+        (plain,) = operation.pullback(_first_half(half))
+        contribution = sum(won.chunk(2))
+        same = tiny(D, z, z0)
+        return (_first_half(torch.where(same, plain.chunk(2)[0], contribution / torch.where(D == 0, 1.0, D))),)
+
+    return operation.replaced(back)
+
+
+def _product(operation: Operation) -> Tensor:
+    """Of a b each factor gets the other's mean over sample and baseline, which adds up exactly."""
+
+    def back(g: Tensor) -> list[Tensor]:
+        half = g.chunk(2)[0]
+        found = []
+        for own, other in (operation.inputs, operation.inputs[::-1]):
+            mean = sum(other.chunk(2)) / 2
+            found.append(_first_half((half * mean).sum_to_size(own.chunk(2)[0].shape)))
+        return found
+
+    return operation.replaced(back)
+
+
+def _first_half(m: Tensor) -> Tensor:
+    """Multipliers of the sample, and none for the baseline."""
+    return torch.cat([m, torch.zeros_like(m)])

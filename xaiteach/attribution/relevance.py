@@ -1,0 +1,263 @@
+"""Rules by which relevance goes back through one operation: the parts that LRP's methods are tables of.
+
+Symbols: x input of an operation, w its weights, b its bias, z_ij = x_i w_ij the contribution of input i to output j,
+z_j = sum_i z_ij (+ b_j), R_j the relevance of output j. A share says what of R_j goes to each input.
+
+Batch norm in evaluation mode is a scaling by channel: behind a dense or convolution layer the two are one linear layer
+with the product of their weights, and that layer has the share; anywhere else it maps one value to one value, and its
+relevance passes unchanged, as through every activation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xaiteach.attribution.operations import PLAIN, Operation, Rule, made_by
+
+__all__ = [
+    "Layer",
+    "Share",
+    "affine",
+    "alpha_beta",
+    "box",
+    "divided",
+    "epsilon_share",
+    "flow",
+    "gamma_share",
+    "only_scaled",
+    "rules",
+    "squared_weights",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A linear layer as it was called: z = f(x; w) + b.
+
+    Parameters
+        operation : the call, with its stride, padding and groups.
+        x : Tensor, shape (n, ...). Its input.
+        weight : Tensor. Its weights, those of a batch norm behind it multiplied in.
+        bias : Tensor or None.
+    """
+
+    operation: Operation
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Output for another input, weight and bias."""
+        with torch.no_grad():
+            return self.operation.linear(x, weight, bias)
+
+    def backward(self, s: Tensor, weight: Tensor) -> Tensor:
+        """sum_j w_ij s_j for every input i."""
+        with torch.enable_grad():
+            x = torch.zeros_like(self.x, requires_grad=True)
+            (found,) = torch.autograd.grad(self.operation.linear(x, weight), x, s)
+        return found
+
+
+Share = Callable[[Layer, Tensor], Tensor]
+"""From a layer and the relevance of its outputs to that of its inputs."""
+
+
+def divided(R: Tensor, z: Tensor) -> Tensor:
+    """R / z, and 0 where z is 0: what has no contribution hands nothing on."""
+    return torch.where(z == 0, 0.0, R / torch.where(z == 0, 1.0, z))
+
+
+def epsilon_share(epsilon: float) -> Share:
+    """z_ij / (z_j + epsilon sign(z_j)): signed contributions, the bias in the denominator."""
+
+    def share(layer: Layer, R: Tensor) -> Tensor:
+        z = layer.forward(layer.x, layer.weight, layer.bias)
+        z = z + epsilon * torch.where(z >= 0, 1.0, -1.0)
+        return layer.x * layer.backward(divided(R, z), layer.weight)
+
+    return share
+
+
+def gamma_share(gamma: float, *, bias: bool) -> Share:
+    """z_ij + gamma z_ij^+ over its sum where the output is positive, z_ij + gamma z_ij^- where it is negative."""
+
+    def share(layer: Layer, R: Tensor) -> Tensor:
+        z = layer.forward(layer.x, layer.weight, layer.bias)
+        up = flow(layer, R * (z > 0), positive=True, own=1.0, extra=gamma, bias=bias)
+        return up + flow(layer, R * (z < 0), positive=False, own=1.0, extra=gamma, bias=bias)
+
+    return share
+
+
+def alpha_beta(alpha: float, beta: float, *, bias: bool) -> Share:
+    """Shares alpha z_ij^+ / z_j^+ - beta z_ij^- / z_j^-: what is for and what is against, each on its own."""
+
+    def share(layer: Layer, R: Tensor) -> Tensor:
+        found = alpha * flow(layer, R, positive=True, bias=bias)
+        return found - beta * flow(layer, R, positive=False, bias=bias) if beta else found
+
+    return share
+
+
+def flow(
+    layer: Layer, R: Tensor, *, positive: bool, own: float = 0.0, extra: float = 1.0, bias: bool = False
+) -> Tensor:
+    """Relevance shared in proportion to own z_ij + extra z_ij^+ (or z_ij^-, when not `positive`).
+
+    z_ij^+ is x_i^+ w_ij^+ + x_i^- w_ij^-; z_ij^- is x_i^+ w_ij^- + x_i^- w_ij^+.
+    """
+    x_up, x_down = layer.x.clamp(min=0), layer.x.clamp(max=0)
+    w, w_up, w_down = layer.weight, layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+    b_same = _part(layer.bias, positive, own, extra) if bias else None
+    same, other = (w_up, w_down) if positive else (w_down, w_up)
+    same, other = own * w + extra * same, own * w + extra * other
+    signed = bool((layer.x < 0).any())
+    z = layer.forward(x_up, same, b_same)
+    if signed:
+        z = z + layer.forward(x_down, other)
+    s = divided(R, z)
+    found = x_up * layer.backward(s, same)
+    return found + x_down * layer.backward(s, other) if signed else found
+
+
+def _part(bias: Tensor | None, positive: bool, own: float, extra: float) -> Tensor | None:
+    if bias is None:
+        return None
+    return own * bias + extra * (bias.clamp(min=0) if positive else bias.clamp(max=0))
+
+
+def box(low: float, high: float) -> Share:
+    """z_ij - l w_ij^+ - h w_ij^-: for inputs known to lie between l and h (z^B)."""
+
+    def share(layer: Layer, R: Tensor) -> Tensor:
+        w_up, w_down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+        lows, highs = torch.full_like(layer.x, low), torch.full_like(layer.x, high)
+        z = layer.forward(layer.x, layer.weight) - layer.forward(lows, w_up) - layer.forward(highs, w_down)
+        s = divided(R, z)
+        found = layer.x * layer.backward(s, layer.weight)
+        return found - low * layer.backward(s, w_up) - high * layer.backward(s, w_down)
+
+    return share
+
+
+def squared_weights(layer: Layer, R: Tensor) -> Tensor:
+    """w_ij^2 over its sum: for inputs without bounds (w^2); what the input is does not matter."""
+    w = layer.weight**2
+    return layer.backward(divided(R, layer.forward(torch.ones_like(layer.x), w)), w)
+
+
+def rules(share: Share, who: str, first: Share | None = None) -> dict[str, Rule]:
+    """Table of rules with one share for all linear layers, and another for those on the input itself.
+
+    Max pooling hands to its winner; averages and sums of several tensors share by contribution, sign and all.
+    """
+
+    def linear(operation: Operation) -> Tensor:
+        _one_input(operation, who)
+        return _layered(operation, Layer(operation, operation.inputs[0], operation.weight, operation.bias))
+
+    def batch_norm(operation: Operation) -> Tensor:
+        scale, shift = affine(operation, who)
+        source = made_by(operation.attached[0])
+        merged = None if source is None or source.kind != "linear" else _merged(source, scale, shift)
+        if source is None or merged is None:
+            return operation.replaced(lambda R: (R,))
+        return _layered(source, merged, operation.value)
+
+    def _layered(operation: Operation, layer: Layer, value: Tensor | None = None) -> Tensor:
+        chosen = first if first is not None and operation.first else share
+        return operation.replaced(lambda R: (chosen(layer, R),), value)
+
+    def pool(operation: Operation) -> Tensor:
+        if not isinstance(operation.value, Tensor):
+            raise operation.refused(who)
+        found: Tensor = operation.plain()
+        return found
+
+    return {
+        "linear": linear,
+        "batch_norm": batch_norm,
+        "relu": _pass,
+        "activation": _pass,
+        "max_pool": pool,
+        "average": _by_contribution,
+        "add": _add,
+        "scale": lambda operation: _scaled(operation, who),
+        "structure": PLAIN,
+        "pad": PLAIN,
+    }
+
+
+def _pass(operation: Operation) -> Tensor:
+    return operation.replaced(lambda R: (R,))
+
+
+def _by_contribution(operation: Operation) -> Tensor:
+    def back(R: Tensor) -> list[Tensor]:
+        s = divided(R, operation.value)
+        return [x * c for x, c in zip(operation.inputs, operation.pullback(s), strict=True)]
+
+    return operation.replaced(back)
+
+
+def _add(operation: Operation) -> Tensor:
+    """A constant that is added is a bias, which takes no share; two tensors share by contribution."""
+    same = operation.inputs[0].shape == operation.value.shape
+    return _pass(operation) if len(operation.inputs) == 1 and same else _by_contribution(operation)
+
+
+def _scaled(operation: Operation, who: str) -> Tensor:
+    only_scaled(operation, who)
+    return _pass(operation) if operation.inputs[0].shape == operation.value.shape else _by_contribution(operation)
+
+
+def only_scaled(operation: Operation, who: str) -> None:
+    """Check that a product or quotient has one factor that depends on the input, and no such divisor.
+
+    Raises
+        ModelError: anything else.
+    """
+    _one_input(operation, who)
+    divides = "div" in operation.name
+    if divides and operation.args[0] is not operation.attached[0]:
+        raise operation.refused(who, "a division by an activation")
+
+
+def _one_input(operation: Operation, who: str) -> None:
+    if len(operation.inputs) != 1:
+        raise operation.refused(who)
+
+
+def affine(operation: Operation, who: str) -> tuple[Tensor, Tensor]:
+    """Scale and shift by channel, shape (c,) each, that a batch norm in evaluation mode is.
+
+    Raises
+        ModelError: it takes its statistics from the batch.
+    """
+    names = ("running_mean", "running_var", "weight", "bias")
+    mean, var, weight, bias = (operation.argument(i, name) for i, name in enumerate(names, 1))
+    if operation.argument(5, "training", False) or mean is None:
+        raise operation.refused(who)
+    root = (var.detach() + operation.argument(7, "eps", 1e-5)).sqrt()
+    scale = (torch.ones_like(root) if weight is None else weight.detach()) / root
+    shift = (torch.zeros_like(root) if bias is None else bias.detach()) - mean.detach() * scale
+    return scale, shift
+
+
+def _merged(source: Operation, scale: Tensor, shift: Tensor) -> Layer | None:
+    """The linear layer and the batch norm behind it as one; None where the weight's axes are not those we know."""
+    weight, bias = source.weight, source.bias
+    outputs = 1 if source.name.startswith("conv_transpose") else 0
+    if outputs and source.argument(6, "groups", 1) != 1:
+        return None
+    if weight.shape[outputs] != len(scale) or len(source.inputs) != 1:
+        return None
+    shape = [1] * weight.ndim
+    shape[outputs] = -1
+    bias = shift if bias is None else bias * scale + shift
+    return Layer(source, source.inputs[0], weight * scale.reshape(shape), bias)
