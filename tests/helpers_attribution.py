@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xaiteach import Attribution, explain
 from xaiteach.attribution import registry
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -158,15 +159,49 @@ class Wrapped(nn.Module):
 def quick(method: str, x: Tensor) -> dict[str, Any]:
     """Options with which `method` runs on `x` in no time, with a generator of its own where it draws."""
     entry = registry.entry(method)
-    parameters = inspect.signature(registry.resolve(entry.target, method)).parameters
     few = {"n_samples": 3, "n_steps": 4, "n_baselines": 2, "n_masks": 5, "iterations": 2}
     options: dict[str, Any] = {name: value for name, value in few.items() if name in entry.options}
+    if method == "kernel_shap":
+        options["n_samples"] = 12
     if method in NEED_DATA:
         options["baseline"] = torch.randn(3, *x.shape[1:], generator=torch.Generator().manual_seed(7)).to(x)
-    if "generator" in parameters:
+    if "superpixels" in entry.options:
+        rows = torch.arange(x.shape[2] if x.ndim > 2 else x.shape[1])
+        labels = (rows * 4 // len(rows)).reshape(-1, *[1] * (x.ndim - 3))
+        options["superpixels"] = labels.expand(x.shape[2:] if x.ndim > 2 else x.shape[1:]).clone()
+    if draws(method):
         options["generator"] = torch.Generator().manual_seed(5)
     return options
 
+
+def run(method: str, model: Any, x: Tensor, target: Any, **options: Any) -> Attribution:
+    """`explain` with the options of `quick`; options that the method does not have are left out, unless unknown to all.
+
+    Where x is no batch, the options are those for a batch of the usual shape.
+    """
+    usual = x if x.ndim > 2 and bool(x.isfinite().all()) else batch()
+    known = {name for entry in registry.REGISTRY.values() for name in entry.options}
+    own = registry.entry(method).options
+    given = {name: value for name, value in options.items() if name in own or name not in known}
+    return explain(model, x, target, method, **{**quick(method, usual), **given})
+
+
+def draws(method: str) -> bool:
+    """Whether the method draws random numbers."""
+    return "generator" in _parameters(method)
+
+
+def splits_itself(method: str) -> bool:
+    """Whether the method splits its own rows."""
+    return "work" in _parameters(method)
+
+
+def _parameters(method: str) -> set[str]:
+    return set(inspect.signature(registry.resolve(registry.entry(method).target, method)).parameters)
+
+
+AT_LEAST = {"deeplift": 2, "deep_shap": 2, "deeplift_reveal_cancel": 3}
+"""Rows that a method needs at once for one sample, where it is more than one."""
 
 NEED_DATA = ("expected_gradients", "gradient_shap", "deep_shap")
 """Methods whose baseline is a set of samples, for which there is no default."""

@@ -52,13 +52,13 @@ def check_finite(value: Tensor, who: str, name: str = "x", advice: str = "torch.
 
 
 def check_input(x: object, who: str) -> Tensor:
-    """`x`, when it is a batch that can be explained: (n, ...), floating point, finite, not empty.
+    """`x`, when it is a batch that can be explained: (n, ...), float32 or float64, finite, not empty.
 
     Parameters
-        x : Tensor, shape (n, ...), any floating dtype. The first axis is the batch.
+        x : Tensor, shape (n, ...), float32 or float64. The first axis is the batch.
         who : name the message starts with.
     Raises
-        ShapeError: not a tensor, fewer than two axes, no sample, not floating point, or not finite.
+        ShapeError: not a tensor, fewer than two axes, no sample, not float32 or float64, or not finite.
     """
     wanted = f"{who}: `x` must be a floating-point tensor of shape (n, ...), a batch of n samples"
     if not isinstance(x, Tensor):
@@ -70,6 +70,11 @@ def check_input(x: object, who: str) -> Tensor:
         raise ShapeError(f"{wanted}; got {describe(x)}, which is empty. Try a batch with n >= 1.")
     if not x.is_floating_point():
         raise ShapeError(f"{wanted}; got {describe(x)}, which has no gradient. Try x.float().")
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ShapeError(
+            f"{who}: `x` must be float32 or float64, in which sums of gradients keep their digits; got {describe(x)}. "
+            "Try x.float() and model.float()."
+        )
     return check_finite(x, who)
 
 

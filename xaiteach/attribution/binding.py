@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from xaiteach.attribution import registry
-from xaiteach.attribution.layers import Run
+from xaiteach.attribution.layers import Run, require_relu_modules
 from xaiteach.errors import ModelError, OptionError, unknown
 
 __all__ = ["Method", "bind", "seed_globals"]
 
+_MODULES = "xaiteach.attribution.binding:needs_relu_modules"
 # What Captum says on every call: true of its inside, and undone by the time it returns.
 _CAPTUM_CHATTER = (
     r"Setting forward, backward hooks and attributes on non-linear",
@@ -123,7 +124,19 @@ def _captum(method: Any, model: object, options: Mapping[str, Any]) -> Method:
                 warnings.filterwarnings("ignore", text)
             return method.attribute(x.requires_grad_(), target=target, **rest)
 
-    return Method(name, call, dict(options), True, False)
+    # What Captum replaces by hooks on modules; a ReLU that is a function it passes by without a word.
+    hooked = name in ("GuidedBackprop", "Deconvolution", "DeepLift", "DeepLiftShap", "GuidedGradCam", "LRP")
+    return Method(name, call, dict(options), True, False, prepare=_MODULES if hooked else None)
+
+
+def needs_relu_modules(_: object, run: Run, options: Mapping[str, Any], who: str) -> dict[str, Any]:
+    """Options as they are, once every ReLU of the run is a module.
+
+    Raises
+        ModelError: some are functions; the message names the layers they follow.
+    """
+    require_relu_modules(run, who)
+    return dict(options)
 
 
 def _callable(name: str, method: Any, options: Mapping[str, Any]) -> Method:

@@ -240,6 +240,7 @@ def ruled(model: Callable[[Tensor], Any], leaf: Tensor, rules: Mapping[str, Rule
     watch = _Watch(leaf, rules, who)
     with ExitStack() as stack:
         if isinstance(model, nn.Module):
+            stack.enter_context(_backward_hooks_asleep(model))
             for name, module in hookable(model):
                 enter = module.register_forward_pre_hook(lambda *_, name=name: watch.layers.append(name))
                 stack.callback(enter.remove)
@@ -247,6 +248,19 @@ def ruled(model: Callable[[Tensor], Any], leaf: Tensor, rules: Mapping[str, Rule
                 stack.callback(leave.remove)
         stack.enter_context(watch)
         yield
+
+
+@contextmanager
+def _backward_hooks_asleep(model: nn.Module) -> Iterator[None]:
+    """The model's own backward hooks are for gradients; they would also hide what made an operation's input."""
+    kept = [(m, name, getattr(m, name)) for m in model.modules() for name in ("_backward_hooks", "_backward_pre_hooks")]
+    try:
+        for module, name, hooks in kept:
+            setattr(module, name, type(hooks)())
+        yield
+    finally:
+        for module, name, hooks in kept:
+            setattr(module, name, hooks)
 
 
 def propagated(

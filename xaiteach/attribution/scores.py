@@ -31,11 +31,16 @@ def run(model: Callable[[Tensor], Any], x: Tensor, who: str, *, gradient: bool =
     logits = check_logits(model(x.clone()), len(x), who, gradient=gradient)
     # By the graph, not by the values: the logits of a toy model made by hand may well sum to one.
     if logits.grad_fn is not None and logits.grad_fn.name().startswith("SoftmaxBackward"):
-        raise ModelError(
-            f"{who}: `model` must return logits; it ends in a softmax. Try leaving the softmax out, and "
-            "output='probability' where the probability is to be explained."
-        )
+        raise _probabilities(who)
     return logits
+
+
+def _probabilities(who: str) -> ModelError:
+    return ModelError(
+        f"{who}: `model` must return logits; it ends in a softmax. Try leaving the softmax out, and "
+        "output='probability' where the probability is to be explained (or, where only scores are needed, "
+        "output='logit', which takes them as they come)."
+    )
 
 
 def cotangent(logits: Tensor, target: Tensor, output: str) -> Tensor:
@@ -103,5 +108,13 @@ def score(model: Callable[[Tensor], Any], x: Tensor, target: Tensor, output: str
         raise unknown("output", output, OUTPUTS)
     with torch.no_grad():
         logits = run(model, x, who, gradient=False)
+        if output == "probability" and _sum_to_one(logits):  # there is no graph to tell it by
+            raise _probabilities(who)
         scores = logits.softmax(1) if output == "probability" else logits
         return scores.gather(1, target[:, None])[:, 0]
+
+
+def _sum_to_one(logits: Tensor) -> bool:
+    """Whether every row is a distribution over at least two classes, to rounding."""
+    off = (logits.sum(1) - 1).abs().max()
+    return logits.shape[1] > 1 and bool((logits >= 0).all()) and float(off) < 1e-4
