@@ -1,8 +1,8 @@
 """Attribution: what a model's score rests on, by many methods through one verb.
 
 >>> from xaiteach.attribution import methods
->>> sorted(methods("cam"))
-['grad_cam']
+>>> "grad_cam" in methods("cam")
+True
 """
 
 from __future__ import annotations

@@ -62,7 +62,11 @@ class Attribution:
         entry = REGISTRY.get(self.method)
         if entry is None:
             return "attribution"
-        return entry.units.replace("score", "logits" if self.output == "logit" else self.output)
+        if self.options.get("start") == "logit":  # relevance that starts as the logit, not as 1
+            return "logits"
+        base = REGISTRY.get(str(self.options.get("base")))
+        units = entry.units if base is None else entry.units.replace("units of the base", base.units)
+        return units.replace("score", "logits" if self.output == "logit" else self.output)
 
     def __repr__(self) -> str:
         layer = f", layer {self.options['layer']}" if self.options.get("layer") else ""
