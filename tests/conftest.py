@@ -28,9 +28,14 @@ def pytest_runtest_setup(item):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print what the browser tests measured, so that it stands in CI's log."""
+    """Print what the browser tests measured, and how far methods agree with oracles, so that it stands in CI's log."""
     lines = sys.modules["helpers_lab"].MEASURED
     if lines:
         terminalreporter.section("from key press to new picture")
         for line in lines:
             terminalreporter.write_line(line)
+    agreed = getattr(sys.modules.get("helpers_oracles"), "AGREED", [])
+    if agreed:
+        terminalreporter.section("agreement: largest difference over the largest value (promised)")
+        for method, oracle, difference, promised in sorted(agreed):
+            terminalreporter.write_line(f"{method:<24} {oracle:<34} {difference:8.1e}  ({promised:.0e})")
