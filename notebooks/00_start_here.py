@@ -43,8 +43,8 @@ explanation.plot(pair.x, title="Grad-CAM for coffee")
 # 2. **Write** the few lines that are asked. A blank is written `...`, and an untouched notebook runs to its end.
 # 3. **Check** with the call under the cell. It says right, or which mistake your answer looks like; a known mistake may
 #    earn part of the points.
-# 4. **Hints** come in three steps, and after an honest try the model answer opens: with the buttons under a check, or
-#    with `hint("start_here.energy_share")` and `solution("start_here.energy_share")`.
+# 4. **Hints** come in three steps and cost nothing; after a try the model answer opens, where your release has it: with
+#    the buttons under a check, or `hint("start_here.energy_share")` and `solution("start_here.energy_share")`.
 # 5. **Hand in** the saved file; the last cell of each exercise says what that would be.
 #
 # Here is a wrong answer, on purpose:

@@ -4,7 +4,7 @@
 # **Goals.** Derive the weights of Grad-CAM from the gradient of one score; read a map and its signs; score maps against
 # a mask that we know, beside controls that never saw the class.
 #
-# **You need** unit 00 and the chain rule. **Time** 35 minutes, with three explorations. **Machine** any CPU.
+# **You need** unit 00 and the chain rule (unit 01, gradients, is still to come; nothing here waits for it). **Time** 35 minutes, with three explorations. **Machine** any CPU.
 
 # %% xaiteach={"role": "setup"}
 import torch
@@ -25,7 +25,8 @@ cat, coffee = crops.class_names.index("cat"), crops.class_names.index("coffee")
 # scores $s_c$ (logits), then into probabilities $y = \mathrm{softmax}(s)$. Between $A$ and $s$ there are few layers, so
 # $A$ still says *where*, and is already close to *what*.
 #
-# We write $K$ for the number of maps and $V$ for the class matrix; other texts write $m$ and $W$.
+# We write $K$ for the number of maps and $V$ for the class matrix; other texts write $m$ and $W$. The maps come out of a
+# ReLU, so $A \ge 0$.
 
 # %% xaiteach={"role": "demo"}
 with torch.no_grad():
@@ -64,13 +65,10 @@ print("same at every position:", torch.allclose(gradient, gradient[:, :, :1, :1]
 print("equal to V / Z:", torch.allclose(gradient[0, :, 0, 0], model.classifier.weight[coffee] / Z))
 
 # %% [markdown]
-# Two readings of $Z$ go round. In the paper it is the number of positions. A rule that asks for
+# Two readings of $Z$ go round. In the paper (Selvaraju et al., 2017) it is the number of positions. A rule that asks for
 # $\sum_k \alpha_k = 1$ divides by the sum of the weights instead, and that is another thing: where the sum is negative,
 # the picture turns into the evidence *against* the class. How often that happens in this network you will find out in
 # the exercises.
-#
-# Letters differ, too: what we call $K$ and $V$ is $m$ and $W$ in some homework, and its index $k$ starts at 0 in one
-# place and at 1 in another.
 
 # %% [markdown]
 # ## The pieces
@@ -88,29 +86,37 @@ from xaiteach.widgets import gradcam_pieces
 gradcam_pieces()
 
 # %% [markdown]
-# Read it aloud: *channel 22 is bright on the astronaut and has a positive weight, so its product is bright there, too.* The
-# three largest weights put the peak on the gravel: the weight says how much the class cares about a feature, not whether
-# the feature is there. Take the ReLU away and look at what the cut had hidden. Then switch to the probability: its weights
-# are $c$ minus its rivals.
+# Read it aloud: *channel 22 is bright on the right half and has a positive weight, so its product is bright there, too.*
+# (The crop called "astronaut" shows the space shuttle behind her.) The three largest weights put the peak on the gravel:
+# the weight says how much the class cares about a feature, not whether the feature is there. Take the ReLU away and look
+# at what the cut had hidden. Then switch to the probability: its weights compare class $c$ with the other classes, each
+# as much as the network believes in it.
 
 # %% [markdown]
 # ## Two classes in one picture
 #
-# **Predict:** the network sees cat and coffee at once. Will the two maps split the picture between them, or overlap?
+# **Predict:** cat and coffee are both in the picture. Will their two maps split the picture between them, or overlap?
 
 # %% xaiteach={"role": "demo"}
 maps = explain(model, pair.x.repeat(2, 1, 1, 1), target=[cat, coffee], method="grad_cam")
 left, right = maps.map[:, :, :64], maps.map[:, :, 64:]
 print(f"larger for the cat than for coffee: {(left[0] > left[1]).double().mean():.0%} of the left half,", end=" ")
 print(f"{(right[0] > right[1]).double().mean():.0%} of the right")
+with torch.no_grad():
+    y = model(pair.x)[0].softmax(0)
+first = crops.class_names[int(y.argmax())]
+print(f"the network itself: cat {y[cat]:.0%}, coffee {y[coffee]:.0%}; its first choice is {first}, {y.max():.0%}")
 plots.compare(list(maps.map), ["for the cat", "for the coffee"], image=pair.x[0], units=maps.units)
 
 # %% [markdown]
 # They overlap. Read it aloud: *the map for coffee lies mostly on the coffee. The map for the cat spreads over the whole
 # picture, and its peak even lies just across the border, on the coffee's half.* Seen alone it would say little.
 #
+# The network itself believes in the coffee only. A map says what speaks for $c$, for any class we name: look at $y_c$
+# beside it.
+#
 # On one scale the two do tell the classes apart: almost everywhere on the left the cat's map is the larger, almost
-# everywhere on the right the coffee's. A single map, scaled to its own maximum, cannot show that.
+# everywhere on the right the coffee's. A map scaled to its own maximum cannot show that.
 
 # %% [markdown]
 # ## Does the map follow the class?
@@ -130,6 +136,9 @@ class_slider()
 # Read it aloud: *86 % of the map for coffee lies on the coffee; the sum of all maps has 69 % there, chance 50 %.* With
 # "It fails" you see the other kind: the network gives "astronaut" 94 %, and its map lies on the retina. The map is not at
 # fault. The astronaut's training crops were mostly orange suit.
+#
+# Read $y_c$ with it: this network was trained on single crops, and on two at once the class on the right is its first
+# choice for only 4 of the 14 pictures. Most of these maps explain a class that the network would not name.
 
 # %% [markdown]
 # ## A score needs controls
@@ -157,10 +166,10 @@ for name, heat in (("Grad-CAM", target), ("sum of A, no class", blind), ("random
 # $$\frac{\partial y_c}{\partial A} = y_c \sum_j y_j\,\frac{\partial (s_c - s_j)}{\partial A}.$$
 #
 # Where the network is sure, all of $y_j$ but $y_c$ are tiny, and so is this gradient; its *picture*, scaled to its own
-# maximum, need not be blank. And the logit has a freedom that the probability lacks: add the same vector $v$ to every
-# row of $V$, and no prediction changes.
+# maximum, need not be blank.
 #
-# **Predict:** paint any target and let $v$ be fitted so that the logit's map follows it. Which predictions will change?
+# Now let somebody add one and the same vector $v$ to every row of $V$, fitted so that the logit's map of this one picture
+# follows a target that you paint. **Predict:** which of the network's predictions will change?
 
 # %% xaiteach={"role": "demo"}
 from xaiteach.widgets import paint_explanation
@@ -168,8 +177,10 @@ from xaiteach.widgets import paint_explanation
 paint_explanation(strength=1.0)
 
 # %% [markdown]
-# Read it aloud: *with $v$ added, the map for coffee has moved to the letter painted on the left, and no probability has
-# changed.*
+# Read it aloud: *with $v$ added, the map for coffee has moved towards the O painted on the left, and no probability has
+# changed.* Every logit grew by the same number, which softmax does not see. The likeness is not perfect: a map can only be
+# mixed from the 48 maps $A^k$.
+#
 # So an explanation of a logit says something about the network's inside that its predictions do not fix. Switch the score
 # to the probability: there the map does not move at all.
 #

@@ -5,7 +5,7 @@
 # where that map goes blind; what it is worth beside controls that never saw the class.
 #
 # **You need** unit 00 and `notebooks/02_gradcam.ipynb`. **Time** 65 minutes; the three stretch items at the end take
-# another 27. **Machine** any CPU.
+# another 27, and their points come on top of the 23. **Machine** any CPU.
 
 # %% xaiteach={"role": "setup"}
 import torch
@@ -41,7 +41,7 @@ check("gradcam.logit_gradient")
 
 # %% [markdown]
 # **What it tells you.** For a linear head the gradient of a logit does not depend on $A$, and no other class appears in
-# it. The gradient of the *probability* does both.
+# it. The gradient of the *probability* depends on $A$, and on every class.
 
 # %% [markdown]
 # {{ item gradcam.probability_gradient }}
@@ -51,8 +51,8 @@ check("gradcam.logit_gradient")
 #
 # Derive it by the chain rule through all the logits, and bring it into the form
 # $y_c \sum_j y_j\,(\dots)$. One of the cases has a network that is sure of its class: its logit leads by 20. There
-# $y_c$ is 1 to eight digits, and a formula that forms $1 - y_c$, or subtracts nearly equal rows, is left with rounding
-# noise in float32.
+# $y_c$ is 1 to eight digits. A formula that forms $1 - y_c$, or subtracts the average row $\sum_j y_j V_j$ (which is then
+# nearly $V_c$ itself) from $V_c$, is left with rounding noise in float32.
 
 
 # %% xaiteach={"role": "answer", "question": "gradcam.probability_gradient"}
@@ -69,9 +69,9 @@ def probability_gradient(A, V, b, c):
 check("gradcam.probability_gradient")
 
 # %% [markdown]
-# **What it tells you.** It compares $c$ with its rivals, each as much as the network believes in it. It shrinks to
-# nothing where $y_c$ is near 1 and where it is near 0; scaled to its own maximum it still shows a picture, as the
-# gradient of $\log y_c$ does. Logit and probability answer two different questions.
+# **What it tells you.** It compares $c$ with its rivals, each as much as the network believes in it. It is $y_c$ times the
+# gradient of $\log y_c$, so the two have the same picture; but this one shrinks to nothing where $y_c$ is near 1 *and*
+# where it is near 0. Logit and probability answer two different questions.
 
 # %% [markdown]
 # {{ item gradcam.alpha_gap }}
@@ -80,9 +80,9 @@ check("gradcam.probability_gradient")
 # $\alpha^c_k = \frac{1}{Z}\sum_{ij} \partial s_c/\partial A^k_{ij}$, where $Z$ is the number of positions.
 #
 # For each map: is $\alpha_k$ larger for the cat or for the coffee? Set `alpha_gap` to $\alpha^{cat}_k -
-# \alpha^{coffee}_k$ for all K maps, shape (K,). A positive entry means: this map speaks for the cat. The cell below gives
-# you `A` and the logits `scores`; use automatic differentiation. Both gradients run back through one graph, so ask for
-# `retain_graph=True`.
+# \alpha^{coffee}_k$ for all K maps, shape (K,). A positive entry: this map speaks more for the cat. The
+# cell below gives you `A` and the logits `scores`; use automatic differentiation. All gradients run back through one
+# graph: ask for `retain_graph=True` in every call.
 
 # %% xaiteach={"role": "setup"}
 A = model.features(pair.x).detach().requires_grad_()  # (1, K, d1, d2)
@@ -112,9 +112,9 @@ if ready("gradcam.alpha_gap"):
 # %% [markdown]
 # {{ item gradcam.predict_flips }}
 #
-# A rule that goes round says: divide by a $Z$ for which the weights add up to 1. That divides the map by
-# $\sum_k \alpha^c_k$. Where this sum is negative, every sign of the map turns: it then shows the evidence *against* the
-# class.
+# A rule that goes round says: divide by a $Z$ for which the weights add up to 1. That divides the map, before its ReLU, by
+# $\sum_k \alpha^c_k$. Where this sum is negative, every sign of the map turns: what the ReLU then keeps is the evidence
+# *against* the class.
 #
 # For how many of the ten classes of this trained network is the sum negative? Set `predict_flips` to your guess.
 
@@ -129,8 +129,11 @@ check("gradcam.predict_flips")
 # %% [markdown]
 # {{ item gradcam.alpha_sums }}
 #
-# Compute it. Set `alpha_sums` to $\sum_k \alpha^c_k$ for each of the ten classes $c$, shape (C,), from `A` and `scores`
-# as above.
+# Compute it. Set `alpha_sums` to $\sum_k \alpha^c_k$ for each of the ten classes $c$, shape (C,), from `A` and `scores`,
+# which the next cell makes anew.
+
+# %% xaiteach={"role": "setup"}
+scores = model.classifier(A.mean((2, 3)))[0]  # a graph of its own, whatever became of the one above
 
 # %% xaiteach={"role": "answer", "question": "gradcam.alpha_sums"}
 ### BEGIN SOLUTION
@@ -146,16 +149,20 @@ if ready("gradcam.alpha_sums"):
     sums = torch.as_tensor(alpha_sums)
     guess = "nothing" if predict_flips is ... else predict_flips
     print(f"{int((sums < 0).sum())} of {len(sums)} sums are negative; you predicted {guess}.")
-    (slope,) = torch.autograd.grad(scores[coffee], A, retain_graph=True)
+    (slope,) = torch.autograd.grad(model.classifier(A.mean((2, 3)))[0, coffee], A)
     signed = (slope[0].mean((1, 2))[:, None, None] * A.detach()[0]).sum(0)
     turned = signed / sums[coffee]
     turned = turned * signed.abs().max() / turned.abs().max()  # brought to the same size, to be compared
-    display(plots.compare([signed.relu(), turned.relu()], ["Grad-CAM for coffee", "divided by the sum"], units="logit"))
+    names = ["Grad-CAM for coffee", "divided by the sum, rescaled"]
+    display(plots.compare([signed.relu(), turned.relu()], names, units="logit per position"))
 
 # %% [markdown]
-# Read it aloud: *the coffee is on the right, and so is the weight of the first map. The second one, divided by the sum,
-# shows the left half: what speaks against coffee.* The $Z$ of the paper is the number of positions, which no sign can
-# turn.
+# Read it aloud: *the first map lies on the coffee, on the right. The second one is what the ReLU had cut: a dim spot at
+# the lower left, where the picture speaks against coffee.* The $Z$ of the paper is the number of positions, which no sign
+# can turn.
+#
+# Why are all the sums negative? Nothing in training asks for it: add one number to every weight, and all sums move while
+# no prediction does. A rule that depends on such a sum says nothing about the network's decisions.
 
 # %% [markdown]
 # {{ item gradcam.heatmap }}
@@ -178,20 +185,21 @@ check("gradcam.heatmap")
 
 # %% xaiteach={"role": "demo"}
 if ready("gradcam.heatmap"):
-    gradients = [torch.autograd.grad(scores[c], A, retain_graph=True)[0][0] for c in (cat, coffee)]
+    again = model.classifier(A.mean((2, 3)))[0]
+    gradients = [torch.autograd.grad(again[c], A, retain_graph=True)[0][0] for c in (cat, coffee)]
     two = [torch.as_tensor(heatmap(A.detach()[0], g)) for g in gradients]
     display(plots.compare(two, ["your map for the cat", "your map for the coffee"], units="logit per position"))
-    print("each divided by its own maximum, the two peaks would be equal:", *(f"{float(m.max()):.2g}" for m in two))
+    print("the two peaks, on one scale:", " and ".join(f"{float(m.max()):.2g}" for m in two))
 
 # %% [markdown]
-# Red, or bright, means *more than elsewhere in this map*. On one scale, as here, the two can be compared. Had each been
-# divided by its own maximum, the weak one would look as strong as the other.
+# Bright means *more than elsewhere in this map*. On one scale, as here, the two can be compared. Had each been divided by
+# its own maximum, both peaks would be 1, and the weak one would look as strong as the other.
 
 # %% [markdown]
 # {{ item gradcam.blank_head }}
 #
-# Grad-CAM can be blank although the score depends on $A$: changing $A$ changes $s_c$, and yet every $\alpha_k$ is zero.
-# For which of these heads does that happen? Set `blank_head` to the letter, in quotes.
+# Grad-CAM can be blank although the score depends on $A$: changing $A$ changes $s_c$, and yet every $\alpha_k$ is zero
+# for every picture. For which of these heads does that happen? Set `blank_head` to the letter, in quotes.
 #
 # {{ options gradcam.blank_head }}
 
@@ -210,7 +218,7 @@ check("gradcam.blank_head")
 # other, that average is empty.
 #
 # Write `gradient_x_activation(A, gradient)`: multiply gradient and activation position by position, then add up over the
-# channels, signs kept. Shape (d1, d2). This is HiResCAM without its cut.
+# channels, signs kept. Shape (d1, d2). This is HiResCAM (Draelos and Carin, 2020) without its cut.
 
 
 # %% xaiteach={"role": "answer", "question": "gradcam.gradient_x_activation"}
@@ -293,19 +301,26 @@ if ready("gradcam.energy"):
         print(f"{name:<9} mean {float(column.mean()):.2f}, lowest {float(column.min()):.2f}")
     better, guess = table[:, 0] > table[:, 1], "nothing" if predict_controls is ... else predict_controls
     print(f"Grad-CAM above the sum of A on {int(better.sum())} of {len(table)}; you predicted {guess}.")
-    for p, row in zip(crops.pairs, table):
+    with torch.no_grad():
+        believed = [model(p.x)[0].softmax(0)[p.y].item() for p in crops.pairs]
+    for p, row, y in zip(crops.pairs, table, believed):
         if row[0] <= row[1]:
-            print(f"below it on {' | '.join(p.names)}: {float(row[0]):.2f} against {float(row[1]):.2f}")
+            print(f"below it on {' | '.join(p.names)}: {float(row[0]):.2f} against {float(row[1]):.2f}; y_c is {y:.0%}")
+    print(f"y_c is above one half on {sum(y > 0.5 for y in believed)} of the {len(believed)} pictures")
 
 # %% [markdown]
 # The mean alone would have hidden the picture that fails. There the network says "astronaut" and looks at the retina: its
 # astronaut was mostly an orange suit. The map is right about the network, and the network is wrong about the world.
+#
+# And most of the good energies belong to classes that the network does not name: energy scores where a map lies, not
+# whether the network is right. A score without $y_c$ beside it tells half.
 
 # %% [markdown]
 # {{ item gradcam.roles }}
 #
-# In two to five sentences of your own: what do $A^k$, $\alpha_k$ and the ReLU each contribute to the heat map? For each,
-# say what would be lost without it. Is $\alpha_k$ the contribution of map $k$ to this score?
+# In two to five sentences of your own, 30 words at least: what do $A^k$, $\alpha_k$ and the ReLU each contribute to the
+# heat map? Say what each knows of place and class, whether it can be negative, and where the cut comes. Is $\alpha_k$ the
+# contribution of map $k$ to this score?
 
 # %% xaiteach={"role": "answer", "question": "gradcam.roles"}
 ### BEGIN SOLUTION
@@ -384,8 +399,9 @@ def paint(A, V, c, target):
 check("gradcam.paint")
 
 # %% [markdown]
-# So the explanation of a logit is not a property of the predictions alone. Two networks that nobody can tell apart from
-# outside may show any two heat maps. The probability's map does not have this freedom: $v$ cancels in $V_c - V_j$.
+# So the explanation of a logit is not a property of the predictions alone. For any one picture, two networks that nobody
+# can tell apart from outside may show any two maps that can be mixed from the $A^k$. The probability's map does not have
+# this freedom: $v$ cancels in $V_c - V_j$.
 
 # %% [markdown]
 # ## What would be handed in

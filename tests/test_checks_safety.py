@@ -212,7 +212,7 @@ def test_progress_counts_points_slips_hints_and_predictions(course):
     history.append(LOGIT, "hint", step=2)
     text = repr(progress())
     assert "gradcam.logit_gradient was right once; its last check was not." in text
-    assert "1.5 of 23 points as it stands" in text
+    assert "1.5 of 23 points as last checked" in text
     assert "1 predicted, 2 hints" in text
     assert "For a person to mark: gradcam.roles." in text
     assert "Next: gradcam.logit_gradient" in text
@@ -251,6 +251,44 @@ def test_versions_are_kept_once_each_and_the_newest_right_one_is_the_best(course
         restoring.chosen(GAP, restoring.versions(GAP), None)
     with pytest.raises(OptionError, match=r"gradcam\.heatmap"):
         restoring.versions("gradcam.heatmaps")
+
+
+def test_a_text_that_was_put_away_is_still_as_right_as_its_last_check_said(course):
+    record(LOGIT, "wrong", "wrong_value")
+    record(LOGIT, "right", "right", 1.0)
+    path = course / "exercises" / f"{UNIT}.ipynb"
+    path.write_text(json.dumps(filled({LOGIT: "right"})))
+    restoring.put_back(LOGIT, "wrong")
+    restoring.put_back(LOGIT, "right")
+    kept = restoring.versions(LOGIT)
+    assert {v.source: v.outcome for v in kept} == {"right": "right", "wrong": "wrong_value"}
+    assert restoring.best(kept).source == "right"
+
+
+def test_a_cell_that_stopped_is_told_with_its_error(shell):
+    run(shell, "from xaiteach.checks import check", "alpha_sums = None\nalpha_sums = 1 / 0")
+    text = repr(shell.run_cell('check("gradcam.alpha_sums")', store_history=True, silent=False).result)
+    assert "The cell with your answer stopped with ZeroDivisionError: division by zero" in text
+
+
+def test_an_answer_that_builds_on_a_wrong_one_is_told_so():
+
+    heat = references.reference("gradcam.heatmap")
+    names: dict = {}
+    exec(heat.replace(".relu()", ".abs()"), names)
+    names["energies"] = np.random.default_rng(0).random((14, 3))
+    assert "It builds on `heatmap` (gradcam.heatmap), which is not right yet" in repr(check("gradcam.energy", names))
+    exec(heat, names)
+    assert "It builds on" not in repr(check("gradcam.energy", names))
+
+
+def test_where_a_release_has_no_model_answers_none_is_promised(monkeypatch):
+    monkeypatch.setattr(references, "_master", lambda unit: references.course_root() / "nowhere" / unit)
+    assert "solution(" not in repr(checks_run.hint(LOGIT, step=3))
+    told = repr(checks_run.solution(LOGIT))
+    assert "no model answer here" in told
+    assert "not part of this release. Ask your instructor." in told
+    assert "solution(" not in repr(check("gradcam.roles", {"roles": "word " * 40}))
 
 
 def test_putting_an_answer_back_keeps_what_stood_there_twice(course):
@@ -317,6 +355,7 @@ def test_a_receipt_compares_runs_and_names_the_file_by_its_hash(course):
     assert "not right, 0 of 1; what you last checked is NOT in the saved file" in rows[HEAD]
     assert "still blank" in rows["gradcam.heatmap"]
     assert "5 of 23 points as it stands" in text
+    assert "Stretch, on top of that: 0 of 6 points" in text
     assert "Ctrl+S" in text
     (written,) = (course / ".xaiteach" / "receipts").glob("*.json")
     assert written.name in text

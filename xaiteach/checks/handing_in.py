@@ -155,16 +155,13 @@ def matches(receipt_path: Path, notebook: Path) -> bool:
 
 def words_of_receipt(found: HandedIn, written: Path | None, problem: str = "") -> Words:
     """Words of what would be handed in, a row for each question."""
-    rows = tuple(
-        (item.question.id, f"{_told(item)}; {_STATES[found.states[item.question.id]]}") for item in found.items
-    )
-    core = [item for item in found.items if not item.question.stretch and item.question.kind != "prediction"]
-    earned = sum(item.verdict.credit * item.question.points for item in found.items)
-    possible = sum(item.question.points for item in core)
-    points = f"{points_text(earned)} of {points_text(possible)} points"
-    body = [f"From a fresh start, on the public cases: {points} as it stands."]
+    rows = tuple((item.question.id, _row(item, found.states[item.question.id])) for item in found.items)
+    core = [item for item in found.items if not item.question.stretch]
+    stretch = [item for item in found.items if item.question.stretch]
+    body = [f"From a fresh start, on the public cases: {_points_of(core)} points as it stands."]
     awaiting = sum(item.question.points for item in core if item.verdict.outcome == "recorded")
-    body += [f"A person has still to mark {points_text(awaiting)} of them."] if awaiting else []
+    body += [f"A person has still to mark {points_text(awaiting)} points beside these."] if awaiting else []
+    body += [f"Stretch, on top of that: {_points_of(stretch)} points."] if stretch else []
     body += found.notes
     if found.differs:
         body.append(
@@ -178,6 +175,11 @@ def words_of_receipt(found: HandedIn, written: Path | None, problem: str = "") -
 
 def _row(item: Checked, state: str) -> str:
     return _STATES[state] if state in ("blank", "missing") else f"{_told(item)}; {_STATES[state]}"
+
+
+def _points_of(items: Sequence[Checked]) -> str:
+    earned = sum(item.verdict.credit * item.question.points for item in items)
+    return f"{points_text(earned)} of {points_text(sum(item.question.points for item in items))}"
 
 
 def _told(item: Checked) -> str:

@@ -62,6 +62,15 @@ def without_fences(source: str) -> str:
     return "\n".join(lines).strip("\n") + "\n"
 
 
+def has_solutions(unit: str) -> bool:
+    """Whether this release carries the model answers of a unit (full name)."""
+    return _master(unit).is_file()
+
+
+def _master(unit: str) -> Path:
+    return course_root() / "solutions" / f"{unit}.ipynb"
+
+
 def reference(question_id: str) -> str:
     """Model answer to a question, as in the master.
 
@@ -70,9 +79,9 @@ def reference(question_id: str) -> str:
         NotebookSourceError: the master has no answer cell for it.
     """
     unit = unit_of(question_id)
-    master = course_root() / "solutions" / f"{unit}.ipynb"
+    master = _master(unit)
     if not master.is_file():
-        raise MissingExtraError(f"the solutions of unit {unit} are not part of this release. Ask your instructor.")
+        raise MissingExtraError(f"The model answers of unit {unit} are not part of this release. Ask your instructor.")
     answers = answer_cells(read_notebook(master))
     if question_id not in answers:
         raise NotebookSourceError(f"{master.name} has no answer cell for {question_id!r}. Try: xaiteach build {unit}")

@@ -37,13 +37,16 @@ def versions(question_id: str) -> list[Version]:
     """
     find(question_id)
     latest: dict[str, tuple[str, str, str]] = {}
+    known: dict[str, str] = {}  # a text that was put away is still as right as its last check said
     for entry in history.entries(question_id):
         source = entry.get("source")
         if entry.get("what") not in ("check", "replaced") or not source or entry.get("outcome") == "not_attempted":
             continue
         key = str(clean(str(source))).strip()
         latest.pop(key, None)
-        latest[key] = (str(source), _local(str(entry.get("time", ""))), str(entry.get("outcome") or "not checked"))
+        if entry.get("outcome"):
+            known[key] = str(entry["outcome"])
+        latest[key] = (str(source), _local(str(entry.get("time", ""))), known.get(key, "not checked"))
     return [Version(i, *parts) for i, parts in enumerate(latest.values(), start=1)]
 
 

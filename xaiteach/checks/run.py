@@ -191,7 +191,8 @@ def check(question_id: str = "", namespace: dict[str, Any] | None = None) -> Fee
                 source=source,
                 **({"fresh": False} if stale else {}),
             )
-        return Feedback(_told(question, verdict, used, stale), verdict, note)
+        words = _told(question, verdict, used, stale)
+        return Feedback(replace(words, body=(*_reasons(question, verdict, names), *words.body)), verdict, note)
 
     feedback = _guarded(question_id, run)
     if os.environ.get("NBGRADER_EXECUTION") in ("autograde", "validate") and not feedback.passed:
@@ -202,7 +203,7 @@ def check(question_id: str = "", namespace: dict[str, Any] | None = None) -> Fee
 
 def _told(question: Question, verdict: Verdict, used: list[str], stale: str | None) -> Words:
     """Words of a check, with what is beyond its verdict."""
-    words = words_of(question, verdict, student=True)
+    words = words_of(question, verdict, student=True, model_answer=references.has_solutions(question.unit))
     if stale:
         advice = "To see what a grader sees: Kernel > Restart Kernel and Run All Cells."
         words = replace(
@@ -218,6 +219,25 @@ def _told(question: Question, verdict: Verdict, used: list[str], stale: str | No
     return words
 
 
+def _reasons(question: Question, verdict: Verdict, namespace: dict[str, Any]) -> list[str]:
+    """What lies outside the answer: its cell stopped half-way, or it builds on an answer that is not right yet."""
+    if verdict.outcome in ("right", "recorded", "could_not_check"):
+        return []
+    shell = namespace.get("get_ipython")
+    last = getattr(shell() if callable(shell) else None, "last_execution_result", None)
+    raised, source = getattr(last, "error_in_exec", None), str(getattr(getattr(last, "info", None), "raw_cell", ""))
+    if raised is not None and question.answer in defined_names(source):
+        told = " ".join(str(raised).split())[:200]
+        return [f"The cell with your answer stopped with {type(raised).__name__}: {told}"]
+    if verdict.outcome != "wrong_value" or verdict.mistake or verdict.diagnosis:
+        return []
+    open_ = [other for other in map(find, question.depends_on) if verdict_in(other, namespace).outcome != "right"]
+    return [
+        f"It builds on `{other.answer}` ({other.id}), which is not right yet: mend that first, then check this again."
+        for other in open_
+    ]
+
+
 def hint(question_id: str = "", step: int | None = None) -> Feedback:
     """Next of the three steps of a hint; after the last one, all three.
 
@@ -231,9 +251,9 @@ def hint(question_id: str = "", step: int | None = None) -> Feedback:
         shown = tuple(f"{i + 1}. {text}" for i, text in enumerate(question.hints[:shown_step]))
         note = history.append(question.id, "hint", step=shown_step) if step is None else None
         left = {1: "Two more steps", 2: "One more step", 3: ""}[shown_step]
-        footer = (
-            f'{left}: call hint("{question.id}") again.' if left else f'The model answer: solution("{question.id}")'
-        )
+        footer = f'{left}: call hint("{question.id}") again.' if left else ""
+        if not left and references.has_solutions(question.unit):
+            footer = f'The model answer: solution("{question.id}")'
         words = Words("not_attempted", f"Hint {shown_step} of 3 for {question.id}", shown, footer=footer)
         return Feedback(words, note=note)
 
@@ -244,13 +264,13 @@ def solution(question_id: str = "", force: bool = False) -> Feedback:
     """Model answer, after one honest try (a checked answer that is not the blank), or when forced."""
 
     def run(question: Question) -> Feedback:
-        if not (force or history.attempted(question.id)):
+        if references.has_solutions(question.unit) and not (force or history.attempted(question.id)):
             body = (f'Check an answer of yours first. To open it all the same: solution("{question.id}", force=True)',)
             return Feedback(Words("not_attempted", f"{question.id}: the solution opens after a try", body))
         try:
             source = references.reference(question.id)
         except XaiTeachError as error:
-            return Feedback(Words("could_not_check", f"⚠ {question.id}: no solution here", (str(error),)))
+            return Feedback(Words("not_attempted", f"○ {question.id}: no model answer here", (str(error),)))
         note = history.append(question.id, "solution", forced=force)
         how = "opened by force, without a try" if force and not history.attempted(question.id) else "opened"
         return Feedback(Words("not_attempted", f"Model answer to {question.id} ({how})", (), code=source), note=note)

@@ -78,7 +78,7 @@ def unit_line(unit: Sequence[Standing]) -> str:
     possible = sum(each.question.points for each in core)
     parts = [
         f"{sum(each.done for each in core)} of {len(core)} done",
-        f"{points_text(sum(each.points for each in core))} of {points_text(possible)} points as it stands",
+        f"{points_text(sum(each.points for each in core))} of {points_text(possible)} points as last checked",
     ]
     if stretch:
         parts.append(f"stretch {sum(each.done for each in stretch)} of {len(stretch)}")

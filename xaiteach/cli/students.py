@@ -101,6 +101,7 @@ def check(
 ) -> None:
     """Run your notebook from a fresh start, on a copy, and say how each answer stands on the public cases."""
     from xaiteach.checks.notebook import check_notebook
+    from xaiteach.checks.references import has_solutions
     from xaiteach.questions.wording import words_of
 
     if receipt:
@@ -108,7 +109,8 @@ def check(
         return
     checked = check_notebook(notebook)
     for item in checked.items:
-        say(words_of(item.question, item.verdict, student=True).text())
+        there = has_solutions(item.question.unit)
+        say(words_of(item.question, item.verdict, student=True, model_answer=there).text())
     for note in checked.notes:
         say(note)
     judged = [item for item in checked.items if item.question.machine_judged]

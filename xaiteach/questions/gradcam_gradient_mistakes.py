@@ -159,8 +159,8 @@ PROBABILITY_MISTAKES = (
     Mistake(
         "cancellation",
         _SOFTMAX + "def probability_gradient(A, V, b, c):\n    y, g = _push(A, V, b, c, 0)\n    return y[c] * g\n",
-        "Right on paper, and right for a moderate margin. Where the network is sure, V_c minus the average row "
-        "subtracts two nearly equal numbers and leaves rounding noise. Take the differences V_c - V_j first, then "
+        "Right on paper, and right for a moderate margin. Where the network is sure, 1 - y_c, or V_c less the average "
+        "row, subtracts two nearly equal numbers and leaves rounding noise. Take the differences V_c - V_j first, then "
         "weigh them with y_j.",
         0.7,
         trap="cancellation",

@@ -73,7 +73,7 @@ BLANK_HEAD = Question(
             "a",
             'blank_head = "a"\n',
             "With average pooling the gradient is V_ck / Z at every position, so alpha_k is V_ck / Z: Grad-CAM is then "
-            "the original CAM, up to Z. It is blank only if the class has no weights.",
+            "the original CAM, up to Z. All alpha_k are zero only if the class has no weights at all.",
         ),
         Mistake(
             "c",

@@ -78,15 +78,16 @@ class Words:
         )
 
 
-def words_of(question: Question, verdict: Verdict, *, student: bool) -> Words:
+def words_of(question: Question, verdict: Verdict, *, student: bool, model_answer: bool = True) -> Words:
     """Words for a verdict.
 
     Parameters
         student : True in a notebook, where points are provisional and a hint is on offer; False on a graded page.
+        model_answer : whether there is one to open.
     """
     earned, possible = points_text(verdict.credit * question.points), points_text(question.points)
     if verdict.outcome == "recorded":
-        return _recorded_words(question, verdict, student=student)
+        return _recorded_words(question, verdict, student=student, model_answer=model_answer)
     heads = _HEAD if student else _GRADED_HEAD
     head = f"{_SYMBOL[verdict.outcome]} {question.id}: {heads[verdict.outcome]}"
     body = [verdict.sentence] if verdict.sentence else []
@@ -113,7 +114,7 @@ def words_of(question: Question, verdict: Verdict, *, student: bool) -> Words:
     return Words(verdict.outcome, head, tuple(body), tuple(table), footer)
 
 
-def _recorded_words(question: Question, verdict: Verdict, *, student: bool) -> Words:
+def _recorded_words(question: Question, verdict: Verdict, *, student: bool, model_answer: bool) -> Words:
     """Words for what no program judges: an essay with its rubric, or a prediction."""
     head, rubric = f"{_SYMBOL['recorded']} {question.id}: recorded", question.rubric or Rubric()
     if question.kind == "prediction":
@@ -124,9 +125,8 @@ def _recorded_words(question: Question, verdict: Verdict, *, student: bool) -> W
     lines += [f"· {text} ({_points(points)})" for points, text in rubric.criteria]
     if student:
         lines += [f"A weak answer: {rubric.weak}", f"What it lacks: {rubric.weak_notes}"]
-        return Words(
-            "recorded", head, tuple(lines), footer=f'Mark yourself by them. A model answer: solution("{question.id}")'
-        )
+        more = f' A model answer: solution("{question.id}")' if model_answer else ""
+        return Words("recorded", head, tuple(lines), footer=f"Mark yourself by them.{more}")
     return Words("recorded", head, tuple(lines), code=verdict.text)
 
 

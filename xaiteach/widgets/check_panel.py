@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xaiteach import checks
+from xaiteach.checks.references import has_solutions
 from xaiteach.checks.run import Feedback, paused
 from xaiteach.questions import Question, find
 from xaiteach.questions.wording import points_text
@@ -63,7 +64,9 @@ class CheckPanel:
     def panel(self) -> Any:
         """The live panel, a widget; made on first use."""
         if self._panel is None:
-            names = {"check": "Check again", "hint": "Hint", "solution": "Solution"}
+            names = {"check": "Check again", "hint": "Hint"}
+            if has_solutions(self.question.unit):
+                names["solution"] = "Solution"
             actions = [{"name": name, "label": label} for name, label in names.items()]
             spec = {
                 "title": f"Check of {self.question.id}", "heading": False, "task": "", "fields": [], "presets": [],
