@@ -200,7 +200,7 @@ def _parameters(method: str) -> set[str]:
     return set(inspect.signature(registry.resolve(registry.entry(method).target, method)).parameters)
 
 
-AT_LEAST = {"deeplift": 2, "deep_shap": 2, "deeplift_reveal_cancel": 3}
+AT_LEAST = {"dasp": 2, "deeplift": 2, "deep_shap": 2, "deeplift_reveal_cancel": 3}
 """Rows that a method needs at once for one sample, where it is more than one."""
 
 NEED_DATA = ("expected_gradients", "gradient_shap", "deep_shap")
