@@ -186,6 +186,11 @@ def run(method: str, model: Any, x: Tensor, target: Any, **options: Any) -> Attr
     return explain(model, x, target, method, **{**quick(method, usual), **given})
 
 
+def net_of(method: str, rank: int = 2, dtype: torch.dtype = torch.float64) -> nn.Sequential:
+    """Net that the method takes: CAM is defined for a head of average pooling and one dense layer."""
+    return conv_net(rank, "gap" if method == "cam" else "flatten", dtype=dtype)
+
+
 def draws(method: str) -> bool:
     """Whether the method draws random numbers."""
     return "generator" in _parameters(method)
@@ -199,6 +204,12 @@ def splits_itself(method: str) -> bool:
 def _parameters(method: str) -> set[str]:
     return set(inspect.signature(registry.resolve(registry.entry(method).target, method)).parameters)
 
+
+BLIND = ("edge_detector", "random_map")
+"""Controls, which never run the model beyond the first look at it."""
+
+FORWARD_ONLY = ("ablation_cam", "cam")
+"""Methods that look into the model and take no gradient of it."""
 
 AT_LEAST = {"dasp": 2, "deeplift": 2, "deep_shap": 2, "deeplift_reveal_cancel": 3}
 """Rows that a method needs at once for one sample, where it is more than one."""

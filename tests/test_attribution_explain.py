@@ -21,7 +21,7 @@ from xaiteach.attribution import methods, registry, work
 from xaiteach.errors import ModelError, OptionError, ShapeError, TargetError
 
 METHODS = sorted(methods())
-FIXED = [method for method in METHODS if not h.draws(method)]
+FIXED = [method for method in METHODS if not h.draws(method) and method != "cam"]
 WHOLE = [method for method in METHODS if not h.splits_itself(method)]
 """Methods whose samples `explain` splits."""
 
@@ -74,7 +74,7 @@ def test_a_smaller_budget_runs_fewer_samples_at_once(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_budget_changes_a_map(method: str) -> None:
-    net, x, c = h.conv_net(), h.batch(4), h.targets(4)
+    net, x, c = h.net_of(method), h.batch(4), h.targets(4)
     whole = h.run(method, net, x, c)
     for budget in (1e-6, 0.05):
         split = h.run(method, net, x, c, budget_mib=budget)
@@ -85,7 +85,7 @@ def test_no_budget_changes_a_map(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_small_budget_bounds_how_many_rows_run_at_once(method: str) -> None:
     sizes: list[int] = []
-    net = h.conv_net()
+    net = h.net_of(method)
     net.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
     h.run(method, net, h.batch(4), 1, budget_mib=1e-6)
     assert max(sizes, default=0) <= h.AT_LEAST.get(method, 1)
@@ -109,7 +109,7 @@ def test_one_target_serves_every_sample() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_values_and_map_keep_dtype_and_device_and_no_graph(method: str, dtype: torch.dtype) -> None:
     x = h.batch(2, dtype=dtype)
-    a = h.run(method, h.conv_net(dtype=dtype), x, 1)
+    a = h.run(method, h.net_of(method, dtype=dtype), x, 1)
     for tensor in (a.values, a.map):
         assert tensor.dtype == dtype
         assert tensor.device == x.device
@@ -131,10 +131,13 @@ def test_a_table_has_no_channels_to_sum() -> None:
 def test_float32_agrees_with_float64_to_its_precision() -> None:
     net, x = h.conv_net(head="gap"), h.batch(3)
     single = h.conv_net(head="gap", dtype=torch.float32)
+    score = float(net.eval()(x).abs().max())
     for method in METHODS:
         exact, found = h.run(method, net, x, 1).values, h.run(method, single, x.float(), 1).values.double()
+        # Differences of scores have the scores' rounding, however small they are themselves.
+        scale = max(float(exact.abs().max()), score)
         # 1e-7 per operation, some tens of them; no ReLU gate of this net lies within rounding of 0.
-        torch.testing.assert_close(found, exact, atol=1e-6 * float(exact.abs().max()), rtol=1e-5)
+        torch.testing.assert_close(found, exact, atol=1e-6 * scale, rtol=1e-5)
 
 
 def test_options_hold_the_defaults_and_the_layer_by_name() -> None:
@@ -175,7 +178,7 @@ def test_an_attribution_is_frozen_and_can_be_copied_and_pickled() -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 def test_the_callers_gradient_mode_does_not_matter(mode: Any, method: str) -> None:
-    net, x = h.conv_net(), h.batch()
+    net, x = h.net_of(method), h.batch()
     expected = h.run(method, net, x, 1).values
     with mode():
         inside = h.batch() + 0
@@ -187,14 +190,14 @@ def test_the_callers_gradient_mode_does_not_matter(mode: Any, method: str) -> No
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_model_in_training_mode_is_explained_in_evaluation_mode(method: str) -> None:
-    training, evaluating = h.conv_net().train(), h.conv_net().eval()
+    training, evaluating = h.net_of(method).train(), h.net_of(method).eval()
     x = h.batch()
     assert torch.equal(h.run(method, training, x, 1).values, h.run(method, evaluating, x, 1).values)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_frozen_parameters_are_no_obstacle(method: str) -> None:
-    net, x = h.conv_net(), h.batch()
+    net, x = h.net_of(method), h.batch()
     expected = h.run(method, net, x, 1).values
     assert torch.equal(h.run(method, net.requires_grad_(False), x, 1).values, expected)
 
@@ -204,8 +207,8 @@ def test_frozen_parameters_are_no_obstacle(method: str) -> None:
 def test_a_first_layer_in_place_leaves_the_input_alone(method: str) -> None:
     x = h.batch()
     before = x.clone()
-    plain = h.run(method, nn.Sequential(nn.ReLU(), h.conv_net()), x, 1)
-    in_place = h.run(method, nn.Sequential(nn.ReLU(inplace=True), h.conv_net()), x, 1)
+    plain = h.run(method, nn.Sequential(nn.ReLU(), h.net_of(method)), x, 1)
+    in_place = h.run(method, nn.Sequential(nn.ReLU(inplace=True), h.net_of(method)), x, 1)
     assert torch.equal(x, before)
     assert torch.equal(plain.values, in_place.values)
 
@@ -215,7 +218,7 @@ def test_an_input_with_a_graph_keeps_it_and_gets_no_gradient(method: str) -> Non
     leaf = h.batch().requires_grad_()
     for x in (leaf, leaf * 2):
         graph = x.grad_fn
-        h.run(method, h.conv_net(), x, 1)
+        h.run(method, h.net_of(method), x, 1)
         assert x.grad_fn is graph
         assert x.requires_grad
     assert leaf.grad is None
@@ -260,7 +263,7 @@ def test_every_method_refuses_in_the_same_words(
 ) -> None:
     if words == "differentiable" and registry.entry(method).needs == "scores":
         return  # it asks the model for scores only
-    given = {"model": h.conv_net(), "x": h.batch(), "target": 1, **change}
+    given = {"model": h.net_of(method), "x": h.batch(), "target": 1, **change}
     with h.fails(kind, words):
         h.run(method, **given)
 
@@ -357,7 +360,7 @@ def test_probabilities_that_come_from_the_model_are_not_taken_for_logits() -> No
     model = nn.Sequential(h.conv_net(), nn.Softmax(1))
     for method in METHODS:
         if registry.entry(method).needs != "scores":
-            with h.fails(ModelError, "softmax", "must", "logits"):
+            with h.fails(ModelError, "softmax", "must", "logit"):
                 h.run(method, model, h.batch(), 1)
         elif "output" in registry.entry(method).options:
             with h.fails(ModelError, "must return logits", "output='logit'"):

@@ -76,7 +76,8 @@ import helpers_attribution as h
 import torch
 from xaiteach.attribution import methods
 
-net = torch.nn.Sequential(torch.nn.Conv1d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(12, 3))
+parts = [torch.nn.Conv1d(1, 2, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten()]
+net = torch.nn.Sequential(*parts, torch.nn.Linear(2, 3))
 for name in methods():
     a = h.run(name, net, torch.randn(2, 1, 8), 1)
     repr(a)
