@@ -9,32 +9,11 @@ the logits (the probability's gradient cancels otherwise).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 from torch import Tensor, nn
 
-from xaiteach.attribution.layers import Run, capture, last_activation
-from xaiteach.attribution.scores import gradient, run
-from xaiteach.errors import ModelError
-from xaiteach.guards import check_model, find_layer
+from xaiteach.attribution.feature_maps import layer_gradient
 
-__all__ = ["choose_layer", "grad_cam"]
-
-
-def choose_layer(model: Callable[[Tensor], Any], run: Run, options: Mapping[str, Any], who: str) -> dict[str, Any]:
-    """Options with `layer` as a dotted name: the one given, or the last convolution's activation for None.
-
-    Raises
-        ModelError, OptionError: the model is a plain function, has no such layer, or none that can be the default.
-    """
-    check_model(model, who, module=True)
-    layer = options["layer"]
-    if layer is None:
-        layer = last_activation(run, who)
-    elif isinstance(layer, nn.Module) and isinstance(model, nn.Module):
-        layer, _ = find_layer(model, layer, who)
-    return {**options, "layer": layer}
+__all__ = ["grad_cam"]
 
 
 def grad_cam(
@@ -63,35 +42,16 @@ def grad_cam(
         1 forward pass, 1 backward pass down to the layer.
     Source
         Selvaraju et al. (2017), eqs. 1 and 2. Z is the number of positions, as there: not the sum of the weights.
+    Examples
+        >>> from xaiteach import explain
+        >>> import torch
+        >>> net = nn.Sequential(nn.Conv1d(1, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2))
+        >>> for p, value in zip(net.parameters(), [[[[1.0]]], [0.0], [[0.0, 0.0], [1.0, 3.0]], [0.0, 0.0]]):
+        ...     _ = p.data.copy_(torch.tensor(value))
+        >>> explain(net, torch.tensor([[[5.0, 7.0]]]), 1, "grad_cam").values  # alpha = (1 + 3) / 2
+        tensor([[[10., 14.]]])
     """
-    with capture(model, layer, "grad_cam") as kept:
-        logits = run(model, x, "grad_cam")
-    A = kept[0]
-    _check_activation(A, x, layer)
-    g = gradient(logits, target, output, A)
-    if g is None:
-        raise ModelError(
-            f"grad_cam: the score must depend on layer {layer!r}; its gradient there does not exist. "
-            "Try a layer that the scores are computed from."
-        )
+    A, g = layer_gradient(model, x, target, layer, output, "grad_cam")
     alpha = g.flatten(2).mean(2)  # (n, k)
-    values = (alpha.reshape(*alpha.shape, *[1] * (A.ndim - 2)) * A.detach()).sum(1, keepdim=True)  # (n, 1, *coarse)
+    values = (alpha.reshape(*alpha.shape, *[1] * (A.ndim - 2)) * A).sum(1, keepdim=True)  # (n, 1, *coarse)
     return values.relu() if relu else values
-
-
-def _check_activation(A: Tensor, x: Tensor, layer: str | nn.Module) -> None:
-    if A.ndim < 3:
-        raise ModelError(
-            f"grad_cam: layer {layer!r} must have spatial axes, (n, channels, ...); its output is {tuple(A.shape)}. "
-            "Try a convolution, or the ReLU after it."
-        )
-    if A.shape[0] != len(x):
-        raise ModelError(
-            f"grad_cam: layer {layer!r} must have the samples, {len(x)}, as its first axis; its output is "
-            f"{tuple(A.shape)}. Try a layer where frames or patches are not folded into the batch."
-        )
-    if A.ndim != x.ndim:
-        raise ModelError(
-            f"grad_cam: layer {layer!r} must have as many axes as `x`, whose shape is {tuple(x.shape)}; its output is "
-            f"{tuple(A.shape)}, which no resizing brings back. Try reshaping x before the model, not in it."
-        )

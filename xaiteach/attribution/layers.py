@@ -30,6 +30,8 @@ __all__ = [
     "last_activation",
     "observe",
     "require_relu_modules",
+    "split_call",
+    "upstream",
 ]
 
 # Parts of the names of autograd's nodes. "AddBackward", not "Add": a dense layer is an "AddmmBackward".
@@ -114,7 +116,7 @@ def observe(
         saved = stack.enter_context(_counting(model))
         logits = check_logits(model(some.clone()), len(some), who, gradient=gradient)
     taken = sum(saved.values()) if graph else 2 * max((prod(call.shape) for call in calls), default=0) * x.itemsize
-    return Run(logits, tuple(calls), taken, frozenset(_upstream(logits.grad_fn)))
+    return Run(logits, tuple(calls), taken, frozenset(upstream(logits.grad_fn)))
 
 
 def hookable(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -162,7 +164,7 @@ def _counting(model: object) -> Iterator[dict[int, int]]:
         yield sizes
 
 
-def _upstream(start: Node | None, without: Node | None = None) -> set[Node]:
+def upstream(start: Node | None, without: Node | None = None) -> set[Node]:
     """Every node from which `start` is computed, itself included, on paths that avoid `without`."""
     seen: set[Node] = set()
     waiting = [start]
@@ -209,7 +211,7 @@ def last_activation(run: Run, who: str) -> str:
             f"{wanted} {conv.name!r}, as a module; here it is computed by a function ({kind}), which has no output "
             "to hook. Try making it a module: self.relu = nn.ReLU() in __init__, self.relu(...) in forward."
         )
-    bypassed = _upstream(run.logits.grad_fn, without=activation)
+    bypassed = upstream(run.logits.grad_fn, without=activation)
     beside = next((c for c in reversed(run.calls) if isinstance(c.module, _ConvNd) and c.node in bypassed), None)
     if beside is not None:
         raise ModelError(
@@ -248,7 +250,7 @@ def hidden_operations(start: Node | None, groups: Sequence[str], own: str) -> tu
     kinds = tuple(kind for group in groups for kind in _HIDDEN[group])
     found = set()
     written = torch.autograd.function.BackwardCFunction
-    for node in _upstream(start):
+    for node in upstream(start):
         name = node.name().removesuffix("Backward0").removesuffix("Backward")
         custom = issubclass(type(node), written)
         if name != own and (custom or _is(node, kinds)):
@@ -310,7 +312,7 @@ def capture(model: nn.Module, layer: str | nn.Module, who: str) -> Iterator[list
     Raises
         OptionError, ModelError: no such layer (find_layer); or after the run: never called, called several times.
     """
-    name, number = _split(layer)
+    name, number = split_call(layer)
     name, module = find_layer(model, name, who)
     kept: list[Tensor] = []
     seen: list[object] = []
@@ -345,7 +347,8 @@ def capture(model: nn.Module, layer: str | nn.Module, who: str) -> Iterator[list
         )
 
 
-def _split(layer: str | nn.Module) -> tuple[str | nn.Module, int | None]:
+def split_call(layer: str | nn.Module) -> tuple[str | nn.Module, int | None]:
+    """Name and number of the call that "name#k" stands for; None for a name without a number."""
     if isinstance(layer, str) and "#" in layer:
         name, _, digits = layer.rpartition("#")
         if digits.isdecimal() and int(digits) > 0:

@@ -17,8 +17,8 @@ from xaiteach.questions.gradcam_weights import ALPHA_GAP, ALPHA_SUMS, HEATMAP, P
 
 __all__ = ["QUESTIONS", "WITHHELD"]
 
-WITHHELD = ("attribution/cam.py",)
-"""Not in the grader's kernel: the unit asks the student to write it."""
+WITHHELD = ("attribution/cam.py", "attribution/cam_variants.py", "attribution/ablation.py")
+"""Not in the grader's kernel: the unit asks the student to write it, or something that it would give away."""
 
 QUESTIONS = (
     LOGIT_GRADIENT,

@@ -1,4 +1,4 @@
-"""Class activation maps."""
+"""Class activation maps, what is made of them, and SISE, whose masks are feature maps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,22 @@ from xaiteach.attribution.entry import Entry
 
 __all__ = ["ENTRIES"]
 
+_CHOOSE = "xaiteach.attribution.feature_maps:choose_layer"
+
 ENTRIES: dict[str, Entry] = {
+    "cam": Entry(
+        target="xaiteach.attribution.cam_variants:cam",
+        family="cam",
+        summary="channels of a layer, weighted by the class's own weights",
+        units="score",
+        needs="layer",
+        cost="1 forward",
+        source="Zhou et al. (2016)",
+        class_discriminative="yes",
+        sanity_check="passes",
+        options={"layer": None, "output": "logit", "relu": True},
+        prepare=_CHOOSE,
+    ),
     "grad_cam": Entry(
         target="xaiteach.attribution.cam:grad_cam",
         family="cam",
@@ -18,6 +33,84 @@ ENTRIES: dict[str, Entry] = {
         class_discriminative="yes",
         sanity_check="passes",
         options={"layer": None, "output": "logit", "relu": True},
-        prepare="xaiteach.attribution.cam:choose_layer",
+        prepare=_CHOOSE,
+    ),
+    "hirescam": Entry(
+        target="xaiteach.attribution.cam_variants:hirescam",
+        family="cam",
+        summary="channels of a layer, times their gradient at each position",
+        units="score",
+        needs="layer",
+        cost="1 forward, 1 backward down to the layer",
+        source="Draelos, Carin (2020)",
+        class_discriminative="yes",
+        sanity_check="passes",
+        options={"layer": None, "output": "logit", "relu": True},
+        prepare=_CHOOSE,
+    ),
+    "guided_grad_cam": Entry(
+        target="xaiteach.attribution.guided_cam:guided_grad_cam",
+        family="cam",
+        summary="guided backprop times the Grad-CAM map",
+        units="product of both parts' units",
+        needs="operations",
+        cost="2 forward, 2 backward",
+        source="Selvaraju et al. (2017)",
+        class_discriminative="yes",
+        sanity_check="fails",
+        options={"layer": None, "output": "logit"},
+        prepare=_CHOOSE,
+    ),
+    "grad_cam_pp": Entry(
+        target="xaiteach.attribution.cam_variants:grad_cam_pp",
+        family="cam",
+        summary="channels of a layer, weighted by their positive gradients over their activity",
+        units="activation",
+        needs="layer",
+        cost="1 forward, 1 backward down to the layer",
+        source="Chattopadhay et al. (2018)",
+        class_discriminative="weakly",
+        sanity_check="passes",
+        options={"layer": None, "relu": True},
+        prepare=_CHOOSE,
+    ),
+    "guided_grad_cam_pp": Entry(
+        target="xaiteach.attribution.guided_cam:guided_grad_cam_pp",
+        family="cam",
+        summary="guided backprop times the Grad-CAM++ map",
+        units="product of both parts' units",
+        needs="operations",
+        cost="2 forward, 2 backward",
+        source="Chattopadhay et al. (2018)",
+        class_discriminative="weakly",
+        sanity_check="fails",
+        options={"layer": None},
+        prepare=_CHOOSE,
+    ),
+    "ablation_cam": Entry(
+        target="xaiteach.attribution.ablation:ablation_cam",
+        family="cam",
+        summary="channels of a layer, weighted by what the score loses without them",
+        units="depends on normalise",
+        needs="layer",
+        cost="1 forward, 1 forward from the layer on per channel",
+        source="Desai, Ramaswamy (2020)",
+        class_discriminative="yes",
+        sanity_check="passes",
+        options={"layer": None, "output": "logit", "relu": True, "normalise": "score"},
+        prepare=_CHOOSE,
+    ),
+    "sise": Entry(
+        target="xaiteach.attribution.sise:sise",
+        family="masking",
+        summary="score when only a feature map's region is shown, over several layers",
+        units="score, per position",
+        needs="layer",
+        cost="1 forward per feature map kept, 1 forward and backward per layer",
+        source="Sattarzadeh et al. (2021)",
+        class_discriminative="yes",
+        sanity_check="passes",
+        options={"layers": None, "mu": 0.0, "output": "probability"},
+        prepare="xaiteach.attribution.sise:choose_layers",
     ),
 }
