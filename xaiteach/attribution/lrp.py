@@ -11,6 +11,7 @@ round, and a method that never looks at the last layer then seems to change when
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import torch
@@ -32,13 +33,16 @@ __all__ = [
 
 Model = Callable[[Tensor], Any]
 STARTS = ("one_hot", "logit")
+_KEPT = ("structure", "batch_norm", "add")
+"""What may stand behind the last layer: a batch norm is part of it, and a constant is added to its bias."""
 
 
 def lrp_epsilon(model: Model, x: Tensor, target: Tensor, *, epsilon: float = 1e-6, start: str = "one_hot") -> Tensor:
     """Relevance shared by signed contributions: R_i = sum_j z_ij / (z_j + epsilon sign(z_j)) R_j.
 
     It answers what each input added to the score or took away, layer by layer. With epsilon = 0 and a net of ReLUs
-    without biases it is input times gradient over the logit; a larger epsilon absorbs what hangs on small sums.
+    without biases it is input times gradient over the logit; a larger epsilon absorbs what hangs on small sums. Only
+    layers with weights have it: sums and averages of tensors share without.
 
     Parameters
         model : callable from (n, ...) to logits (n, classes), in evaluation mode, of operations that have a rule.
@@ -72,13 +76,14 @@ def lrp_gamma(
 ) -> Tensor:
     """Relevance shared by contributions of which the favourable ones count 1 + gamma times.
 
-    Between `lrp_epsilon` (gamma = 0) and `lrp_zplus` (gamma without bound). Where z_j is negative, the negative
-    contributions are the favourable ones.
+    Between `lrp_epsilon` (gamma = 0, bias=True) and `lrp_zplus` (gamma without bound). Where z_j, bias included, is
+    negative, the negative contributions are the favourable ones.
 
     Parameters
         model, x, target, start : as `lrp_epsilon`.
         gamma : float >= 0. Default .25, the overview's.
-        bias : bool. Whether biases take part in the denominators. Default False.
+        bias : bool. Whether biases take part in the denominators, as in the overview. Default False: conserved, but
+            large where a bias has turned z_j's sign round.
     Returns
         Tensor of x's shape, signed, as shares of the score (in logits for start="logit").
     Raises
@@ -102,13 +107,15 @@ def lrp_gamma(
 def lrp_zplus(model: Model, x: Tensor, target: Tensor, *, bias: bool = False, start: str = "one_hot") -> Tensor:
     """Relevance shared by positive contributions alone: R_i = sum_j z_ij^+ / z_j^+ R_j.
 
-    Never negative, conserved, and close to blind: the product of many such matrices has rank 1 in the limit, so that
-    neither the class nor the weights of the upper layers show (Sixt et al., 2020).
+    In a net of ReLUs never negative, conserved, and close to blind: the product of many such matrices has rank 1 in the
+    limit, so that neither the class nor the weights of the upper layers show (Sixt et al., 2020).
 
     Parameters
         model, x, target, bias, start : as `lrp_gamma`.
     Returns
-        Tensor of x's shape, as shares of the score (in logits for start="logit"); they sum to 1.
+        Tensor of x's shape, as shares of the score (in logits for start="logit"). Without biases they sum to 1 where
+        every output has a positive contribution; one that has none, such as a logit with nothing in its favour, hands
+        nothing on.
     Raises
         ModelError: an operation without a rule, or one that cannot be seen; the message names the layer.
         OptionError: an unknown start.
@@ -140,8 +147,7 @@ def lrp_alpha_beta(
     """Relevance shared by positive and by negative contributions, each on its own: weights alpha and -beta.
 
     R_i = sum_j (alpha z_ij^+ / z_j^+ - beta z_ij^- / z_j^-) R_j with alpha - beta = 1. The larger beta, the more the
-    two argue, and the more the map depends on class and weights: (1, 0) and (2, 1) fail the sanity check, (5, 4)
-    passes.
+    map depends on class and weights: (1, 0) and (2, 1) fail the sanity check, (5, 4) passes.
 
     Parameters
         model, x, target, start : as `lrp_epsilon`.
@@ -167,6 +173,7 @@ def lrp_alpha_beta(
         tensor([[ 2., -1.]])
     """
     who = "lrp_alpha_beta"
+    _not_negative(alpha, "alpha", who)
     _not_negative(beta, "beta", who)
     if abs(alpha - beta - 1) > 1e-9:
         raise OptionError(
@@ -195,10 +202,11 @@ def deep_taylor(
         model, x, target, start : as `lrp_epsilon`. The net's own biases are taken as not positive, as in the paper.
         low, high : float or None, in input units. Bounds of the domain, both or neither. Default None: w^2.
     Returns
-        Tensor of x's shape, not negative, as shares of the score (in logits for start="logit"); they sum to 1.
+        Tensor of x's shape, in a net of ReLUs not negative, as shares of the score (in logits for start="logit"); they
+        sum to 1 where every output has a positive contribution.
     Raises
         ModelError: an operation without a rule, or no dense or convolution layer directly on the input.
-        OptionError: one bound without the other, or inputs outside them; unknown start.
+        OptionError: one bound without the other, no numbers, or inputs outside them; unknown start.
     Cost
         1 forward and 1 backward pass, and 2 passes more through every layer with weights, 4 through the first.
     Source
@@ -218,6 +226,8 @@ def deep_taylor(
             )
         first: relevance.Share = relevance.squared_weights
     else:
+        _number(low, "low", who)
+        _number(high, "high", who)
         if not low <= float(x.min()) <= float(x.max()) <= high:
             raise OptionError(
                 f"{who}: `x` must lie between `low` and `high`; it goes from {float(x.min()):.4g} to "
@@ -251,9 +261,10 @@ def excitation_backprop(model: Model, x: Tensor, target: Tensor, *, contrastive:
         model, x, target : as `lrp_epsilon`; activations are not negative.
         contrastive : bool. Whether to subtract the walk from the negated class. Default False.
     Returns
-        Tensor of x's shape, as probability, not negative, sum 1; for contrastive signed.
+        Tensor of x's shape, as probability, not negative, sum 1 where every unit has a way on; contrastive: signed.
     Raises
-        ModelError: an operation without a rule, or one that cannot be seen; the message names the layer.
+        ModelError: an operation without a rule, or one that cannot be seen; the message names the layer. For
+            contrastive, no one layer that is the last.
     Cost
         1 forward and 1 backward pass, and 2 passes more through every layer with weights.
     Source
@@ -267,16 +278,14 @@ def excitation_backprop(model: Model, x: Tensor, target: Tensor, *, contrastive:
     """
     who = "excitation_backprop"
     share = relevance.alpha_beta(1.0, 0.0, bias=False)
-    top: list[relevance.Layer] = []
+    last = relevance.Last(who, (*_KEPT, "relu", "activation", "average", "scale"))
 
     def contrast(layer: relevance.Layer, R: Tensor) -> Tensor:
         found = share(layer, R)
-        if not contrastive or top:
-            return found
-        top.append(layer)  # relevance reaches the last layer first
-        return found - relevance.flow(layer, R, positive=False)
+        return found - relevance.flow(layer, R, positive=False) if last.is_(layer) else found
 
-    return _relevance(model, x, target, relevance.rules(contrast, who), "one_hot", who)
+    rules = relevance.rules(contrast, who)
+    return _relevance(model, x, target, rules, "one_hot", who, last.find if contrastive else None)
 
 
 def rap(model: Model, x: Tensor, target: Tensor) -> Tensor:
@@ -285,15 +294,17 @@ def rap(model: Model, x: Tensor, target: Tensor) -> Tensor:
     The last layer shares the logit by influence, |z_ij|, whatever its sign; that is more than the logit, and the excess
     is taken off all active units alike, so that the sum is right and units of little influence turn negative. From
     there two flows go down apart: what is relevant by positive contributions (z^+), what is irrelevant by negative ones
-    (z^-). The map is their sum.
+    (z^-). The map is their sum. Each flow alone is as blind as `lrp_zplus`; what changes with class and weights is the
+    balance of the two.
 
     Parameters
-        model, x, target : as `lrp_epsilon`; the last layer is a dense or convolution layer.
+        model, x, target : as `lrp_epsilon`; the logits are the output of one dense or convolution layer.
     Returns
         Tensor of x's shape, signed, in logits. They sum to the logit less its bias where every unit reached has
         contributions of the sign that its flow needs.
     Raises
-        ModelError: an operation without a rule, or one that cannot be seen; the message names the layer.
+        ModelError: an operation without a rule, or one that cannot be seen; the message names the layer. Or logits
+            that are not the output of one layer: a sum of two, a pooling.
     Cost
         2 forward and 2 backward passes, and 2 passes more through every layer with weights.
     Source
@@ -311,16 +322,15 @@ def rap(model: Model, x: Tensor, target: Tensor) -> Tensor:
 
 
 def _one_flow(model: Model, x: Tensor, target: Tensor, *, positive: bool) -> Tensor:
-    top: list[relevance.Layer] = []
+    last = relevance.Last("rap", _KEPT)
 
     def share(layer: relevance.Layer, R: Tensor) -> Tensor:
-        if top:
+        if not last.is_(layer):
             return relevance.flow(layer, R, positive=positive)
-        top.append(layer)
         found = _relative(layer, R)
         return found.clamp(min=0) if positive else found.clamp(max=0)
 
-    return _relevance(model, x, target, relevance.rules(share, "rap"), "one_hot", "rap")
+    return _relevance(model, x, target, relevance.rules(share, "rap"), "one_hot", "rap", last.find)
 
 
 def _relative(layer: relevance.Layer, one_hot: Tensor) -> Tensor:
@@ -333,11 +343,21 @@ def _relative(layer: relevance.Layer, one_hot: Tensor) -> Tensor:
     return influence - active * relevance.divided(excess, active.sum(axes, keepdim=True))
 
 
-def _relevance(model: Model, x: Tensor, target: Tensor, rules: dict[str, Rule], start: str, who: str) -> Tensor:
+def _relevance(
+    model: Model,
+    x: Tensor,
+    target: Tensor,
+    rules: dict[str, Rule],
+    start: str,
+    who: str,
+    look: Callable[[Tensor], None] | None = None,
+) -> Tensor:
     if start not in STARTS:
         raise unknown("start", start, STARTS)
 
     def first(logits: Tensor) -> Tensor:
+        if look is not None:
+            look(logits)
         one_hot = torch.zeros_like(logits).scatter_(1, target[:, None], 1)
         return one_hot if start == "one_hot" else one_hot * logits.detach()
 
@@ -345,6 +365,13 @@ def _relevance(model: Model, x: Tensor, target: Tensor, rules: dict[str, Rule], 
 
 
 def _not_negative(value: object, option: str, who: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    found = _number(value, option, who)
+    if found < 0:
         raise OptionError(f"{who}: `{option}` must be a number from 0 up; got {value!r}. Try {option}=0.25.")
+    return found
+
+
+def _number(value: object, option: str, who: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise OptionError(f"{who}: `{option}` must be a finite number; got {value!r}. Try {option}=1.0.")
     return float(value)

@@ -2,7 +2,8 @@
 
 Symbols: g what comes for a ReLU's output, z its input, a = max(z, 0) its output. The derivative hands on g 1[z > 0].
 All other operations keep theirs; max pooling hands to its winner. ReLUs are seen where they are called (`operations`):
-as a module or a function, in place or not, and one that is used several times.
+as a module or a function, in place or not, and one that is used several times. Captum, which hooks modules, gives the
+plain gradient for a function; and where a ReLU's input feeds other branches too, it changes what comes back from those.
 """
 
 from __future__ import annotations
@@ -107,14 +108,14 @@ def rectgrad(
         x : Tensor, shape (n, ...). Samples.
         target : Tensor, shape (n,), long. Class index, 0-based.
         quantile : float in [0, 1). tau is this quantile of a g over each sample's units of the layer. Default .98, the
-            authors'.
-        tau : float or None. One threshold for all layers instead, in units of the score. Default None.
+            authors'. Where it is negative, units that are off (a g = 0) exceed it, and pass.
+        tau : float >= 0 or None. One threshold for all layers instead, in units of the score. Default None.
         output : "logit" or "probability". Which score. Default "logit".
     Returns
         Tensor of x's shape, in units of the score, never negative.
     Raises
         ModelError: no ReLU, another nonlinearity, or one that cannot be seen; the message names the layer.
-        OptionError: a quantile outside [0, 1), or unknown `output`.
+        OptionError: a quantile outside [0, 1), a negative tau, or unknown `output`.
     Cost
         1 forward and 1 backward pass.
     Source
@@ -128,14 +129,16 @@ def rectgrad(
     """
     if isinstance(quantile, bool) or not isinstance(quantile, int | float) or not 0 <= quantile < 1:
         raise OptionError(f"rectgrad: `quantile` must be a number from 0 to below 1; got {quantile!r}. Try .98.")
+    if tau is not None and (isinstance(tau, bool) or not isinstance(tau, int | float) or not tau >= 0):
+        raise OptionError(f"rectgrad: `tau` must be None or a number from 0 up; got {tau!r}. Try quantile=.98 instead.")
 
     def rule(relu: Operation) -> Callable[[Tensor], Tensor]:
         a = relu.value
 
         def back(g: Tensor) -> Tensor:
-            importance = a * g
-            threshold = _quantile(importance, quantile) if tau is None else tau
-            return g * (importance > threshold)
+            product = a * g
+            threshold = _quantile(product, quantile) if tau is None else tau
+            return g * (product > threshold)
 
         return back
 
@@ -149,14 +152,11 @@ def _on(relu: Operation) -> Tensor:
     return found
 
 
-def _quantile(importance: Tensor, q: float) -> Tensor:
-    """Quantile of each sample's units, shaped to be compared with them."""
-    ordered = importance.flatten(1).sort(1).values  # torch.quantile takes 16 million values at most
-    place = q * (ordered.shape[1] - 1)
-    low = int(place)
-    high = min(low + 1, ordered.shape[1] - 1)
-    found = ordered[:, low] + (place - low) * (ordered[:, high] - ordered[:, low])
-    return found.reshape(-1, *[1] * (importance.ndim - 1))
+def _quantile(product: Tensor, q: float) -> Tensor:
+    """Largest value at or below each sample's quantile, shaped to be compared with: the same units exceed either."""
+    flat = product.flatten(1)
+    found = flat.kthvalue(int(q * (flat.shape[1] - 1)) + 1, 1).values
+    return found.reshape(-1, *[1] * (product.ndim - 1))
 
 
 def _backprop(
@@ -177,7 +177,11 @@ def _backprop(
     def refuse(operation: Operation) -> Tensor:
         raise operation.refused(who)
 
-    rules: dict[str, Rule] = {"relu": relu, "activation": refuse, "comparison": refuse, OTHERS: PLAIN}
+    def own(operation: Operation) -> Tensor:
+        return operation.replaced(operation.pullback)
+
+    rules: dict[str, Rule] = {"relu": relu, "normalisation": own, OTHERS: PLAIN}
+    rules |= dict.fromkeys(("activation", "comparison", "softmax", "attention", "recurrent", "gate"), refuse)
     found = propagated(model, x, rules, who, lambda logits: cotangent(logits, target, output))
     if not seen:
         raise ModelError(

@@ -5,20 +5,25 @@ z_j = sum_i z_ij (+ b_j), R_j the relevance of output j. A share says what of R_
 
 Batch norm in evaluation mode is a scaling by channel: behind a dense or convolution layer the two are one linear layer
 with the product of their weights, and that layer has the share; anywhere else it maps one value to one value, and its
-relevance passes unchanged, as through every activation.
+relevance passes unchanged, as through every activation, whatever its slope, and through a constant that is added or
+multiplied outside a layer. Averages and sums of tensors share by contribution, sign and all, and max pooling hands to
+its winner. zennit does the same where it has modules to see, but adds 1e-6 to the denominators of averages and sums.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
 
 from xaiteach.attribution.operations import PLAIN, Operation, Rule, made_by
+from xaiteach.errors import ModelError
 
 __all__ = [
+    "Last",
     "Layer",
     "Share",
     "affine",
@@ -77,7 +82,7 @@ def epsilon_share(epsilon: float) -> Share:
 
     def share(layer: Layer, R: Tensor) -> Tensor:
         z = layer.forward(layer.x, layer.weight, layer.bias)
-        z = z + epsilon * torch.where(z >= 0, 1.0, -1.0)
+        z = torch.where(z >= 0, z + epsilon, z - epsilon)
         return layer.x * layer.backward(divided(R, z), layer.weight)
 
     return share
@@ -152,18 +157,16 @@ def squared_weights(layer: Layer, R: Tensor) -> Tensor:
 
 
 def rules(share: Share, who: str, first: Share | None = None) -> dict[str, Rule]:
-    """Table of rules with one share for all linear layers, and another for those on the input itself.
-
-    Max pooling hands to its winner; averages and sums of several tensors share by contribution, sign and all.
-    """
+    """Table of rules with one share for all linear layers, and another for those on the input itself."""
 
     def linear(operation: Operation) -> Tensor:
         _one_input(operation, who)
         return _layered(operation, Layer(operation, operation.inputs[0], operation.weight, operation.bias))
 
     def batch_norm(operation: Operation) -> Tensor:
+        _one_input(operation, who)
         scale, shift = affine(operation, who)
-        source = made_by(operation.attached[0])
+        (source,) = operation.sources
         merged = None if source is None or source.kind != "linear" else _merged(source, scale, shift)
         if source is None or merged is None:
             return operation.replaced(lambda R: (R,))
@@ -171,25 +174,33 @@ def rules(share: Share, who: str, first: Share | None = None) -> dict[str, Rule]
 
     def _layered(operation: Operation, layer: Layer, value: Tensor | None = None) -> Tensor:
         chosen = first if first is not None and operation.first else share
-        return operation.replaced(lambda R: (chosen(layer, R),), value)
+
+        def back(R: Tensor) -> tuple[Tensor]:
+            operation.check_inputs()
+            return (chosen(layer, R),)
+
+        return operation.replaced(back, value)
 
     def pool(operation: Operation) -> Tensor:
-        if not isinstance(operation.value, Tensor):
+        found = operation.plain()
+        if not isinstance(found, Tensor):
             raise operation.refused(who)
-        found: Tensor = operation.plain()
         return found
+
+    def passed(operation: Operation) -> Tensor:
+        _one_input(operation, who)
+        return _pass(operation)
 
     return {
         "linear": linear,
         "batch_norm": batch_norm,
-        "relu": _pass,
-        "activation": _pass,
+        "relu": passed,
+        "activation": passed,
         "max_pool": pool,
         "average": _by_contribution,
         "add": _add,
         "scale": lambda operation: _scaled(operation, who),
         "structure": PLAIN,
-        "pad": PLAIN,
     }
 
 
@@ -222,15 +233,20 @@ def only_scaled(operation: Operation, who: str) -> None:
     Raises
         ModelError: anything else.
     """
-    _one_input(operation, who)
-    divides = "div" in operation.name
-    if divides and operation.args[0] is not operation.attached[0]:
+    if len(operation.attached) != 1:
+        raise operation.refused(who)
+    if "div" in operation.name and not _is_first(operation):
         raise operation.refused(who, "a division by an activation")
 
 
 def _one_input(operation: Operation, who: str) -> None:
-    if len(operation.inputs) != 1:
-        raise operation.refused(who)
+    """Check that only the first argument depends on the input: no weight, slope or limit does."""
+    if len(operation.attached) != 1 or not _is_first(operation):
+        raise operation.refused(who, "whose weights, slope or limits depend on the input")
+
+
+def _is_first(operation: Operation) -> bool:
+    return operation.argument(0, "input") is operation.attached[0]
 
 
 def affine(operation: Operation, who: str) -> tuple[Tensor, Tensor]:
@@ -250,14 +266,48 @@ def affine(operation: Operation, who: str) -> tuple[Tensor, Tensor]:
 
 
 def _merged(source: Operation, scale: Tensor, shift: Tensor) -> Layer | None:
-    """The linear layer and the batch norm behind it as one; None where the weight's axes are not those we know."""
+    """The linear layer and the batch norm behind it as one; None where the two mean other axes, or by groups."""
     weight, bias = source.weight, source.bias
     outputs = 1 if source.name.startswith("conv_transpose") else 0
     if outputs and source.argument(6, "groups", 1) != 1:
         return None
-    if weight.shape[outputs] != len(scale) or len(source.inputs) != 1:
+    if source.name == "linear" and source.inputs[0].ndim != 2:  # batch norm is by axis 1, the layer by the last
         return None
     shape = [1] * weight.ndim
     shape[outputs] = -1
     bias = shift if bias is None else bias * scale + shift
     return Layer(source, source.inputs[0], weight * scale.reshape(shape), bias)
+
+
+class Last:
+    """The one layer with weights whose output is the logits, or leads to them by nothing but operations `through`.
+
+    Parameters
+        who : name the message starts with.
+        through : kinds of operations with one input.
+    """
+
+    def __init__(self, who: str, through: tuple[str, ...]) -> None:
+        self.who, self.through = who, through
+        self._operation: ReferenceType[Operation] | None = None  # weak: rules hold this, and operations hold rules
+
+    def is_(self, layer: Layer) -> bool:
+        """Whether it is this layer."""
+        return self._operation is not None and self._operation() is layer.operation
+
+    def find(self, logits: Tensor) -> None:
+        """Find it.
+
+        Raises
+            ModelError: the logits come from anything else.
+        """
+        found = made_by(logits)
+        while found is not None and found.kind in self.through and len(found.sources) == 1:
+            (found,) = found.sources
+        if found is None or found.kind != "linear":
+            what = "nothing of the kind" if found is None else f"{found.name!r} in {found.place}"
+            raise ModelError(
+                f"{self.who}: one dense or convolution layer must be the last, for a rule of its own; it is {what}. "
+                "Try 'lrp_alpha_beta'."
+            )
+        self._operation = ref(found)
