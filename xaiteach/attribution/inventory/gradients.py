@@ -8,7 +8,7 @@ __all__ = ["ENTRIES"]
 
 _GRADIENTS = "xaiteach.attribution.gradients"
 _NOISE = "xaiteach.attribution.noise"
-_NOISE_OPTIONS = {"base": "saliency", "sigma": 0.15, "n_samples": 50, "base_options": None}
+_NOISE_OPTIONS = {"base": "saliency", "sigma": 0.15, "n_samples": 50, "output": None, "base_options": None}
 
 ENTRIES: dict[str, Entry] = {
     "saliency": Entry(
