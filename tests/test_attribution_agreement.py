@@ -88,9 +88,8 @@ ROWS = [
     captum_row("integrated_gradients", "IntegratedGradients", 1e-8, n_steps=50, method="gausslegendre"),
     zennit_backprop_row("guided_backprop", "GuidedBackprop"),
     zennit_backprop_row("deconvnet", "DeconvNet"),
-    # zennit adds its epsilon to z the way we do; the sums differ in order, and small z magnify that.
-    zennit_row("lrp_epsilon", "Epsilon", 1e-10, 1e-6),
-    zennit_row("lrp_gamma", "Gamma", ROUNDING, 0.25),
+    zennit_row("lrp_epsilon", "Epsilon", ROUNDING, 1e-6),
+    zennit_row("lrp_gamma", "Gamma", ROUNDING, 0.25, bias=False),
     zennit_row("lrp_gamma", "Gamma", ROUNDING, 0.25, bias=True),
     zennit_row("lrp_zplus", "ZPlus", ROUNDING),
     zennit_row("excitation_backprop", "ZPlus", ROUNDING),

@@ -30,8 +30,8 @@ Options = dict[str, Any]
 RULES: list[tuple[str, Options, slow.Share]] = [
     ("lrp_epsilon", {}, slow.epsilon(1e-6)),
     ("lrp_epsilon", {"epsilon": 0.1}, slow.epsilon(0.1)),
-    ("lrp_gamma", {}, slow.gamma(0.25)),
-    ("lrp_gamma", {"gamma": 2.0, "bias": True}, slow.gamma(2.0, True)),
+    ("lrp_gamma", {"bias": False}, slow.gamma(0.25)),
+    ("lrp_gamma", {"gamma": 2.0}, slow.gamma(2.0, True)),
     ("lrp_zplus", {}, slow.alpha_beta(1, 0)),
     ("lrp_zplus", {"bias": True}, slow.alpha_beta(1, 0, True)),
     *[("lrp_alpha_beta", ab, slow.alpha_beta(ab["alpha"], ab["beta"], ab["bias"])) for ab in AB],
@@ -223,7 +223,7 @@ LAYERS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
     ("method", "options", "share", "first"),
     [
         ("lrp_epsilon", {}, slow.epsilon(1e-6), slow.epsilon(1e-6)),
-        ("lrp_gamma", {}, slow.gamma(0.25), slow.gamma(0.25)),
+        ("lrp_gamma", {"bias": False}, slow.gamma(0.25), slow.gamma(0.25)),
         ("lrp_alpha_beta", {}, slow.alpha_beta(2, 1), slow.alpha_beta(2, 1)),
         ("deep_taylor", {}, slow.alpha_beta(1, 0), slow.squared),
         ("deep_taylor", {"low": -5.0, "high": 4.0}, slow.alpha_beta(1, 0), slow.box(-5, 4)),
@@ -262,8 +262,8 @@ def zennit_first(net: nn.Module, x: Tensor, target: Tensor, rule: str, *argument
 ORACLE: list[tuple[str, Options, str, tuple[object, ...], Options]] = [
     ("lrp_epsilon", {}, "Epsilon", (1e-6,), {}),
     ("lrp_epsilon", {"epsilon": 0.25}, "Epsilon", (0.25,), {}),
-    ("lrp_gamma", {}, "Gamma", (0.25,), {"zero_params": "bias", **o.EXACT}),
-    ("lrp_gamma", {"bias": True}, "Gamma", (0.25,), o.EXACT),
+    ("lrp_gamma", {"bias": False}, "Gamma", (0.25,), {"zero_params": "bias", **o.EXACT}),
+    ("lrp_gamma", {}, "Gamma", (0.25,), o.EXACT),
     ("lrp_zplus", {}, "ZPlus", (), {"zero_params": "bias", **o.EXACT}),
     ("lrp_zplus", {"bias": True}, "ZPlus", (), o.EXACT),
     *[

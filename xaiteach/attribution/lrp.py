@@ -72,18 +72,18 @@ def lrp_epsilon(model: Model, x: Tensor, target: Tensor, *, epsilon: float = 1e-
 
 
 def lrp_gamma(
-    model: Model, x: Tensor, target: Tensor, *, gamma: float = 0.25, bias: bool = False, start: str = "one_hot"
+    model: Model, x: Tensor, target: Tensor, *, gamma: float = 0.25, bias: bool = True, start: str = "one_hot"
 ) -> Tensor:
     """Relevance shared by contributions of which the favourable ones count 1 + gamma times.
 
-    Between `lrp_epsilon` (gamma = 0, bias=True) and `lrp_zplus` (gamma without bound). Where z_j, bias included, is
+    Between `lrp_epsilon` (gamma = 0) and `lrp_zplus` (gamma without bound). Where z_j, bias included, is
     negative, the negative contributions are the favourable ones.
 
     Parameters
         model, x, target, start : as `lrp_epsilon`.
         gamma : float >= 0. Default .25, the overview's.
-        bias : bool. Whether biases take part in the denominators, as in the overview. Default False: conserved, but
-            large where a bias has turned z_j's sign round.
+        bias : bool. Whether biases take part in the denominators. Default True, as in the overview; without them
+            relevance is conserved, but large where a bias has turned z_j's sign round.
     Returns
         Tensor of x's shape, signed, as shares of the score (in logits for start="logit").
     Raises
@@ -111,7 +111,8 @@ def lrp_zplus(model: Model, x: Tensor, target: Tensor, *, bias: bool = False, st
     limit, so that neither the class nor the weights of the upper layers show (Sixt et al., 2020).
 
     Parameters
-        model, x, target, bias, start : as `lrp_gamma`.
+        model, x, target, start : as `lrp_epsilon`.
+        bias : bool. Whether biases take part in the denominators, and keep their share. Default False.
     Returns
         Tensor of x's shape, as shares of the score (in logits for start="logit"). Without biases they sum to 1 where
         every output has a positive contribution; one that has none, such as a logit with nothing in its favour, hands
@@ -308,9 +309,10 @@ def rap(model: Model, x: Tensor, target: Tensor) -> Tensor:
     Cost
         2 forward and 2 backward passes, and 2 passes more through every layer with weights.
     Source
-        Nam, Gur, Choi, Wolf, Lee (2020), sections 3.2 to 3.4. What the paper leaves open is
-        read so: the shift is over units that are not 0, the logit is taken without its bias, and batch norm, pooling
-        and sums follow the rules of `relevance`.
+        Nam, Gur, Choi, Wolf, Lee (2020), after a summary of it, not checked against the paper's own equations. Our
+        reading: one shift, at the last layer, over units that are not 0; the logit without its bias; batch norm,
+        pooling and sums by the rules of `relevance`. A thesis finds that RAP fails the sanity check; this reading
+        changes with the upper layers, by the balance of its two flows.
     Examples
         >>> from xaiteach import explain
         >>> net = torch.nn.Linear(3, 1, bias=False)

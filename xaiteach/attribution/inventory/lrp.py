@@ -29,9 +29,9 @@ ENTRIES: dict[str, Entry] = {
         needs="operations",
         cost="1 forward, 1 backward, 5 more per layer",
         source="Montavon et al. (2019)",
-        class_discriminative="weakly",
-        sanity_check="depends: fails for a large gamma",
-        options={"gamma": 0.25, "bias": False, "start": "one_hot"},
+        class_discriminative="no",
+        sanity_check="depends: fails from gamma = .25 up",
+        options={"gamma": 0.25, "bias": True, "start": "one_hot"},
     ),
     "lrp_zplus": Entry(
         target=f"{_MODULE}:lrp_zplus",
@@ -78,7 +78,7 @@ ENTRIES: dict[str, Entry] = {
         cost="1 forward, 1 backward, 2 more per layer",
         source="Zhang et al. (2018)",
         class_discriminative="no",
-        sanity_check="fails",
+        sanity_check="depends: fails, contrastive passes",
         options={"contrastive": False},
     ),
     "rap": Entry(
@@ -89,8 +89,8 @@ ENTRIES: dict[str, Entry] = {
         needs="operations",
         cost="2 forward, 2 backward, 2 more per layer",
         source="Nam et al. (2020)",
-        class_discriminative="no",
-        sanity_check="fails",
+        class_discriminative="weakly",
+        sanity_check="depends: each flow fails, their balance moves",
         options={},
     ),
 }

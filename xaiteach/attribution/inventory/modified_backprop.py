@@ -41,8 +41,8 @@ ENTRIES: dict[str, Entry] = {
         needs="operations",
         cost="1 forward, 1 backward",
         source="Kim et al. (2019)",
-        class_discriminative="weakly",
-        sanity_check="depends: on the quantile",
+        class_discriminative="no",
+        sanity_check="fails",
         options={"quantile": 0.98, "tau": None, "output": "logit"},
     ),
 }
