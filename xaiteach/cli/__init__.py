@@ -6,11 +6,11 @@ import sys
 import traceback
 
 from xaiteach.cli import students  # isort: skip  # first, so that the help begins with what students need
-from xaiteach.cli import instructors
+from xaiteach.cli import bench, instructors
 from xaiteach.cli.base import FINDINGS, UNABLE, WRONG_USE, app, say
 from xaiteach.errors import MissingExtraError, NotebookSourceError, SetupError, XaiTeachError
 
-__all__ = ["FINDINGS", "UNABLE", "WRONG_USE", "app", "instructors", "main", "students"]
+__all__ = ["FINDINGS", "UNABLE", "WRONG_USE", "app", "bench", "instructors", "main", "students"]
 
 
 def main() -> None:
