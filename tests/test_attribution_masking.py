@@ -398,7 +398,6 @@ def test_meaningful_perturbation_is_the_papers_descent(rank: int, output: str) -
     u = torch.rand(2, 4, rank, generator=seeded(), dtype=torch.float64)
     changes = {"prices": (0.01, 8.0, 3.0), "output": output}
     expected = [in_loops(net, x[i], int(c[i]), slow.blur(x[i], 1.0), u[i], **changes) for i in range(2)]
-    print("DIFF", (found[:, 0] - torch.stack(expected)).abs().max())
     # Rounding, magnified by Adam's quotients where a gradient is small.
     torch.testing.assert_close(found[:, 0], torch.stack(expected), atol=1e-11, rtol=0.0)
     spans = found.flatten(1).amax(1) - found.flatten(1).amin(1)

@@ -6,6 +6,7 @@ draw and so passes the sanity check. What a control scores is where a measure's 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -19,11 +20,11 @@ __all__ = ["edge_detector", "random_map"]
 
 
 def edge_detector(_model: Any, x: Tensor, _target: Tensor) -> Tensor:
-    """Strength of the edges of the input itself, whatever the model and the class: sqrt((g_h^2 + g_w^2) / 2).
+    """How steep the input itself is, whatever the model and the class: sqrt(g_h^2 + g_w^2).
 
-    g_h and g_w are Sobel's slopes of the mean over channels, in units per position; of a signal it is the absolute
-    central difference |x(t + 1) - x(t - 1)| / 2, one-sided at both ends. A map that resembles this one may be explained
-    by the input alone; that it looks convincing says nothing about the model.
+    g_h and g_w are Sobel's slopes of the mean over channels; of a signal it is the absolute central difference
+    |x(t + 1) - x(t - 1)| / 2, one-sided at both ends. A map that resembles this one may be explained by the input
+    alone; that it looks convincing says nothing about the model.
 
     Parameters
         _model : not called.
@@ -37,7 +38,8 @@ def edge_detector(_model: Any, x: Tensor, _target: Tensor) -> Tensor:
         No pass through the model beyond the one that every method is preceded by.
     Source
         Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim (2018), figure 1, where it is a rival of saliency maps. Sobel's
-        filter is scikit-image's, with mirrored borders.
+        filter is scikit-image's, with mirrored borders; its value is for two positions and a mean square, ours for one
+        position and a sum: ours is smaller by sqrt(2).
     Examples
         >>> from xaiteach import explain
         >>> anything = lambda x: x.flatten(1)
@@ -55,7 +57,7 @@ def edge_detector(_model: Any, x: Tensor, _target: Tensor) -> Tensor:
     from skimage.filters import sobel
 
     frames = grey.flatten(0, -3).cpu().numpy()  # (n * t, h, w)
-    edges = torch.stack([torch.as_tensor(sobel(frame)) for frame in frames])
+    edges = torch.stack([torch.as_tensor(sobel(frame)) for frame in frames]) / math.sqrt(2)
     return edges.reshape(grey.shape).to(x)
 
 
