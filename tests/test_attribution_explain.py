@@ -93,7 +93,7 @@ def test_a_small_budget_bounds_how_many_rows_run_at_once(method: str) -> None:
 
 @pytest.mark.parametrize("budget", [0, -1.0, float("nan")])
 def test_a_budget_of_nothing_is_refused(budget: float) -> None:
-    with h.fails(OptionError, "`budget_mib`", "1024 MiB"):
+    with h.fails(OptionError, "`budget_mib`", "128 MiB"):
         explain(h.conv_net(), h.batch(), 1, "saliency", budget_mib=budget)
 
 

@@ -152,8 +152,8 @@ def explain(
         generator : torch.Generator or None. What a random method draws from; of a foreign one the global state is
             seeded from it. None: the global state is used, and put back.
         budget_mib : float > 0 or None. Memory in MiB, estimated from one sample, that bounds how many samples run at
-            once. Default 1024. In float64 the split changes values by 1e-10 at most; in float32 by rounding, 1e-6
-            relative, and more where a ReLU's gate flips.
+            once. Default 128, on a GPU 1024. In float64 the split changes values by 1e-10 at most; in float32 by
+            rounding, 1e-6 relative, and more where a ReLU's gate flips.
         progress : bool or None. Whether to show a bar. None: when it takes over 2 s.
         options : the method's own; Captum's go to `attribute`.
     Returns

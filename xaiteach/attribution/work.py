@@ -21,8 +21,11 @@ from xaiteach.runtime import require
 
 __all__ = ["DEFAULT_BUDGET_MIB", "Rows", "Work", "at_least", "drawn", "rows_within"]
 
-DEFAULT_BUDGET_MIB = 1024
-"""Fixed rather than taken from the machine: another split rounds differently, and may flip a ReLU's gate in float32."""
+DEFAULT_BUDGET_MIB = {"cpu": 128, "gpu": 1024}
+"""Fixed rather than taken from the machine: another split rounds differently, and may flip a ReLU's gate in float32.
+
+On a CPU larger chunks cost page faults: integrated gradients ran twice as fast at 128 MiB as at 1024.
+"""
 
 _BAR_AFTER_S = 2.0
 
@@ -90,9 +93,10 @@ def rows_within(saved_bytes: int, x: Tensor, budget_mib: float | None) -> int:
     Raises
         OptionError: a budget of nothing.
     """
-    budget = DEFAULT_BUDGET_MIB if budget_mib is None else budget_mib
+    usual = DEFAULT_BUDGET_MIB["cpu" if x.device.type == "cpu" else "gpu"]
+    budget = usual if budget_mib is None else budget_mib
     if not budget > 0:
-        raise OptionError(f"`budget_mib` must be above 0; got {budget_mib!r}. Try None for {DEFAULT_BUDGET_MIB} MiB.")
+        raise OptionError(f"`budget_mib` must be above 0; got {budget_mib!r}. Try None for {usual} MiB.")
     row = 2 * saved_bytes + 4 * x[0].numel() * x.element_size()
     return max(1, int(budget * 2**20 // row))
 
