@@ -505,15 +505,29 @@ def test_the_gradient_of_the_game_is_that_of_its_loss() -> None:
 
 
 def test_deletion_starts_as_the_smallest_disc_that_takes_99_percent_away() -> None:
-    # The score is the share of ones in the middle 2 x 2 of 8 x 8 cells; each cell is 1 position.
-    score = lambda x: 100 * x[:, 0, 3:5, 3:5].mean((1, 2))[:, None]  # noqa: E731
-    x = torch.ones(1, 1, 8, 8, dtype=torch.float64)
-    cells = [torch.eye(8, dtype=torch.float64)] * 2
+    # The score is the mean of the middle 2 x 2 of 16 x 16 cells; each cell is 1 position.
+    score = lambda x: 100 * x[:, 0, 7:9, 7:9].mean((1, 2))[:, None]  # noqa: E731
+    x = torch.ones(1, 1, 16, 16, dtype=torch.float64)
+    cells = [torch.eye(16, dtype=torch.float64)] * 2
     game = meaningful._Deletion(score, x, torch.tensor([0]), 0 * x, cells, Prices(0, 0, 1), "logit")
-    m = game.start(meaningful.Work(3, progress=False))
-    expected = torch.ones(8, 8, dtype=torch.float64)
-    expected[3:5, 3:5] = 0
-    assert torch.equal(m[0], expected)
+    (m,) = game.start(meaningful.Work(3, progress=False))
+    away = lambda i, j: math.hypot(2 * i + 1 - 16, 2 * j + 1 - 16) / 16  # noqa: E731 - of a half side
+    # The middle cells are 0.088 away; the second of 20 discs has 0.13 for a radius and is the first to hold them.
+    radius, edge = 2 / 20 * away(0, 0), 2 * 3 / 16
+    expected = [[min(max((away(i, j) - radius) / edge, 0), 1) for j in range(16)] for i in range(16)]
+    torch.testing.assert_close(m, torch.tensor(expected, dtype=torch.float64), atol=1e-14, rtol=0.0)  # rounding
+    assert bool((m[7:9, 7:9] == 0).all())
+
+
+def test_the_disc_leaves_no_ring_in_the_map() -> None:
+    # The score cares about a patch near one corner, so the disc that holds it reaches well past the middle.
+    patch = lambda x: torch.stack([3 * x[:, 0, 4:7, 4:7].mean((1, 2)), 0 * x[:, 0, 0, 0]], 1)  # noqa: E731
+    x = torch.ones(1, 1, 28, 28, dtype=torch.float64)
+    options = {"baseline": -1.0, "iterations": 100, "generator": seeded()}
+    a = explain(patch, x, 0, "meaningful_perturbation", **options)
+    assert float(a.map[0, 4:7, 4:7].mean()) > 0.9
+    assert float(a.map[0, 16:, :].max()) < 0.01  # a disc with a sharp edge leaves 0.1 there
+    assert float(a.map[0, :, 16:].max()) < 0.01
 
 
 def test_where_the_fill_raises_the_score_deletion_starts_from_nothing() -> None:

@@ -31,6 +31,8 @@ Model = Callable[[Tensor], Any]
 _FILLS = ("blur", "noise")
 _DISCS = 20
 """Radii tried for the mask to begin with, beside nothing."""
+_EDGE = 3
+"""Width of a disc's edge, in cells of the longest axis."""
 _SUPPRESSED = 0.99
 _GRID = 28
 """The paper's cells along a side, by which slopes of coarser masks are measured."""
@@ -65,8 +67,9 @@ def meaningful_perturbation(
         model : callable from (n, ...) to logits (n, classes), in evaluation mode, differentiable.
         x : Tensor, shape (n, c, ...). Samples with 1 to 3 spatial axes.
         target : Tensor, shape (n,), long. Class index, 0-based.
-        baseline : the fill. "blur", as the paper; "noise", normal with mean and deviation of each channel, drawn once
-            for each sample; a Tensor of x's shape or (1, ...), a float, or None for zeros.
+        baseline : the fill. "blur", the paper's, takes texture away, but a smooth signal outlives it; "noise" is normal
+            with mean and deviation of each channel, drawn once for each sample; or a Tensor of x's shape or (1, ...),
+            a float, or None for zeros.
         sigma : float > 0, in positions, or None. Standard deviation of the blur. None: 10/224 of the shorter side.
         grid : int >= 1. Cells along the longest axis, at most its positions, and as many as fit along the others.
             Default 28, the paper's.
@@ -89,11 +92,11 @@ def meaningful_perturbation(
         iterations forward and backward passes, 21 forward passes for the start.
     Source
         Fong, Vedaldi (2017), eq. 4 and sections 4.1 and 4.3; seed 003, section 2.3.3. As there, the mask starts as the
-        smallest disc in the middle (in the image's proportions) that takes away 99 % of what deleting everything does.
-        Differs from it in: means over cells, where the paper has sums over its 28 x 28, so that a price holds for every
-        size (its 1e-4 and 1e-2 are 0.08 and 8 here); a jitter either way, where 0 to 3 pixels to one side would move
-        the map; a mix with the blurred input, where its formula blurs each pixel as its mask says (as printed, most
-        where m = 1, against its two other fills).
+        smallest disc in the middle that takes away 99 % of what deleting everything does. Differs from it in: the
+        disc's proportions, which are the image's, and its edge, three cells wide; means over cells, where the paper has
+        sums over its 28 x 28, so that a price holds for every size (its 1e-4 and 1e-2 are 0.08 and 8 here); a jitter
+        either way, where 0 to 3 pixels to one side would move the map; a mix with the blurred input, where its formula
+        blurs each pixel as its mask says (as printed, most where m = 1, against its two other fills).
     Examples
         >>> from xaiteach import explain
         >>> left = lambda x: torch.nn.functional.pad(x[:, :, :4].sum(2), (0, 1))  # the sum of the left half, and 0
@@ -199,15 +202,20 @@ class _Deletion:
         return discs[enough.int().argmax(1)]  # the first of those that are enough
 
     def _discs(self) -> Tensor:
-        """Masks that delete nothing, then discs up to everything, shape (1 + 20, *cells)."""
+        """The mask that deletes nothing, then discs up to everything, shape (1 + 20, *cells).
+
+        Their edges are 3 cells wide. A sharp one costs so much at first that Adam, which divides by the gradients it
+        remembers, moves the cells there too slowly ever after, and a ring of the disc stays in the map.
+        """
         cells = [matrix.shape[1] for matrix in self.matrices]
-        away = torch.zeros(cells, dtype=torch.float64)
+        squares = torch.zeros(cells, dtype=torch.float64)
         for axis, count in enumerate(cells):
             place = (2 * torch.arange(count, dtype=torch.float64) + 1) / count - 1  # between -1 and 1
-            away = away + place.reshape([count if a == axis else 1 for a in range(len(cells))]) ** 2
+            squares = squares + place.reshape([count if a == axis else 1 for a in range(len(cells))]) ** 2
+        away = squares.sqrt()
         share = torch.linspace(0, 1, _DISCS + 1, dtype=torch.float64).reshape(-1, *[1] * len(cells))
-        # Of the corner's distance; the smallest disc has to hold a cell, and the largest every one.
-        kept = (away.sqrt() > share * away.max().sqrt()) | (share == 0)
+        kept = ((away - share * away.max()) * (max(cells) / (2 * _EDGE))).clamp(0, 1)
+        kept[0] = 1
         return kept.to(self.x)
 
     def descent(self, m: Tensor, rate: float, taus: Iterable[Tensor]) -> Iterator[Tensor]:
