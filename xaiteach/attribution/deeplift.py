@@ -10,7 +10,7 @@ are no special case, where hooks on modules mistake one's input for the other's 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,9 +63,8 @@ def deeplift(
         tensor([[1.]])
     """
     base = as_baseline(baseline, x, "deeplift")
-    values = _rescaled(model, x, target, base, work, "deeplift")
-    there, here = (_logits(model, z, work, "deeplift").gather(1, target[:, None])[:, 0] for z in (x, base))
-    return _checked(values, there, here, "deeplift")
+    pairs = _paired(model, x, base, target, work, "deeplift")
+    return _checked(_rescaled(model, pairs, work, "deeplift"), pairs, "deeplift")
 
 
 def deep_shap(
@@ -101,10 +100,9 @@ def deep_shap(
     there, here = _logits(model, x, work, "deep_shap"), _logits(model, data, work, "deep_shap")
     total, missing = torch.zeros_like(x), x.new_zeros(len(x))
     for rows in Work(max(1, work.rows // 2), work.progress).copies(x, target, len(data), "baseline"):
-        pairs = Work(2 * len(rows.x), progress=False)
-        values = _rescaled(model, rows.x, rows.target, data[rows.number], pairs, "deep_shap")
-        scores = there[rows.sample, rows.target], here[rows.number, rows.target]
-        values, residual = _checked(values, *scores, "deep_shap")
+        pairs = _Pairs(rows.x, data[rows.number], rows.target, there[rows.sample], here[rows.number])
+        values = _rescaled(model, pairs, Work(2 * len(rows.x), progress=False), "deep_shap")
+        values, residual = _checked(values, pairs, "deep_shap")
         total.index_add_(0, rows.sample, values)
         missing.index_add_(0, rows.sample, residual)
     return total / len(data), missing / len(data)
@@ -141,37 +139,38 @@ def deeplift_reveal_cancel(
         tensor([[1., 1.]])
     """
     who = "deeplift_reveal_cancel"
-    base = as_baseline(baseline, x, who)
+    pairs = _paired(model, x, as_baseline(baseline, x, who), target, work, who)
     rules, parts = reveal_cancel_rules(who), []
     for part in Work(max(1, work.rows // 3), work.progress).slices(len(x)):
-        D = x[part] - base[part]
-        parts_of_x = torch.cat([base[part], D.clamp(min=0), D.clamp(max=0)])
-        m = propagated(model, parts_of_x, rules, who, _one_hot(target[part], 3), ("activation", "max_pool", "linear"))
-        _, up, down = m.chunk(3)
+        own = pairs.rows(part)
+        D = own.x - own.base
+
+        def start(logits: Tensor, own: _Pairs = own) -> Tensor:
+            here, P, N = logits.detach().chunk(3)
+            _check_alone(own, here + P + N, here, P, N, who=who)
+            return torch.cat([torch.zeros_like(here), _one_hot(own), _one_hot(own)])
+
+        thirds = torch.cat([own.base, D.clamp(min=0), D.clamp(max=0)])
+        _, up, down = propagated(model, thirds, rules, who, start, ("activation", "max_pool", "linear")).chunk(3)
         parts.append(D * torch.where(D > 0, up, down))
-    there, here = (_logits(model, z, work, who).gather(1, target[:, None])[:, 0] for z in (x, base))
-    return _checked(torch.cat(parts), there, here, who)
+    return _checked(torch.cat(parts), pairs, who)
 
 
-def _rescaled(model: Model, x: Tensor, target: Tensor, base: Tensor, work: Work, who: str) -> Tensor:
-    """Contributions; two rows are at work for each sample."""
-    rules, parts = _rescale_rules(who), []
-    for part in Work(max(1, work.rows // 2), work.progress).slices(len(x)):
-        both = torch.cat([x[part], base[part]])
-        m = propagated(model, both, rules, who, _one_hot(target[part], 2), ("activation", "max_pool"))
-        parts.append((x[part] - base[part]) * m.chunk(2)[0])
-    return torch.cat(parts)
+class _Pairs(NamedTuple):
+    """Samples and their baselines, shape (n, ...), targets (n,), and the logits of each by itself, (n, classes)."""
+
+    x: Tensor
+    base: Tensor
+    target: Tensor
+    there: Tensor
+    here: Tensor
+
+    def rows(self, part: slice) -> _Pairs:
+        return _Pairs(*(tensor[part] for tensor in self))
 
 
-def _one_hot(target: Tensor, parts: int) -> Callable[[Tensor], Tensor]:
-    """Start of the way back: 1 at the target, in every part but the baseline."""
-
-    def start(logits: Tensor) -> Tensor:
-        one = logits.new_zeros(len(target), logits.shape[1]).scatter_(1, target[:, None], 1)
-        zero = torch.zeros_like(one)
-        return torch.cat([one, zero] if parts == 2 else [zero, one, one])
-
-    return start
+def _paired(model: Model, x: Tensor, base: Tensor, target: Tensor, work: Work, who: str) -> _Pairs:
+    return _Pairs(x, base, target, _logits(model, x, work, who), _logits(model, base, work, who))
 
 
 def _logits(model: Model, x: Tensor, work: Work, who: str) -> Tensor:
@@ -182,23 +181,61 @@ def _logits(model: Model, x: Tensor, work: Work, who: str) -> Tensor:
         return torch.cat([run(model, rows[part], who, gradient=False) for part in slices]).expand(len(x), -1)
 
 
-def _checked(values: Tensor, there: Tensor, here: Tensor, who: str) -> tuple[Tensor, Tensor]:
-    """Values and what they miss of the difference of the scores, which may be rounding and no more.
+def _rescaled(model: Model, pairs: _Pairs, work: Work, who: str) -> Tensor:
+    """Contributions; two rows are at work for each sample."""
+    rules, parts = _rescale_rules(who), []
+    for part in Work(max(1, work.rows // 2), work.progress).slices(len(pairs.x)):
+        own = pairs.rows(part)
 
-    Honest nets reach some 300 eps of the scale (vgg11 in float32, beside a baseline 1e-4 away), by what cancels on the
-    way; samples that depend on each other miss as much as the difference itself.
-    """
+        def start(logits: Tensor, own: _Pairs = own) -> Tensor:
+            _check_alone(own, *logits.detach().chunk(2), who=who)
+            return _first_half(_one_hot(own))
+
+        both = torch.cat([own.x, own.base])
+        m = propagated(model, both, rules, who, start, ("activation", "max_pool"))
+        parts.append((own.x - own.base) * m.chunk(2)[0])
+    return torch.cat(parts)
+
+
+def _one_hot(pairs: _Pairs) -> Tensor:
+    """1 at the target, where the way back starts."""
+    return torch.zeros_like(pairs.there).scatter_(1, pairs.target[:, None], 1)
+
+
+_ROUNDING = 1e4
+"""What rounding may do, in eps of the scale. Nets reach 300 (vgg11, a baseline 1e-4 away), by what cancels inside."""
+
+
+def _check_alone(pairs: _Pairs, there: Tensor, here: Tensor, *parts: Tensor, who: str) -> None:
+    """Check that logits in a batch are what they are alone; `parts` are what they were summed from."""
+    size = sum((t.abs() for t in (pairs.there, pairs.here, *parts)), torch.zeros_like(there)).amax(1, keepdim=True)
+    off = (torch.maximum((there - pairs.there).abs(), (here - pairs.here).abs()) > _bound(size)).nonzero()
+    if len(off):
+        i, c = (int(v) for v in off[0])
+        raise ModelError(
+            f"{who}: a sample's logits must not depend on the rest of its batch; for class {c} sample {i} differs from "
+            f"its baseline by {float(pairs.there[i, c] - pairs.here[i, c]):.4g}, in a batch with it by "
+            f"{float(there[i, c] - here[i, c]):.4g}. Try keeping the samples apart, along the first axis."
+        )
+
+
+def _checked(values: Tensor, pairs: _Pairs, who: str) -> tuple[Tensor, Tensor]:
+    """Values and what they miss of the difference of the scores, which may be rounding and no more."""
+    there, here = (logits.gather(1, pairs.target[:, None])[:, 0] for logits in (pairs.there, pairs.here))
     residual = there - here - values.flatten(1).sum(1)
-    scale = there.abs() + here.abs() + values.flatten(1).abs().sum(1)
-    off = ~(residual.abs() <= 1e4 * torch.finfo(values.dtype).eps * scale)  # NaN is off, too
+    off = ~(residual.abs() <= _bound(there.abs() + here.abs() + values.flatten(1).abs().sum(1)))  # NaN is off, too
     if bool(off.any()):
         i = int(off.nonzero()[0])
         raise ModelError(
             f"{who}: contributions must add up to the difference of the scores; for sample {i} they miss "
-            f"{float(residual[i]):.3g} of {float((there - here)[i]):.3g}, as in a model whose samples depend on each "
-            "other, or leave the first axis. Try 'integrated_gradients'."
+            f"{float(residual[i]):.3g} of {float((there - here)[i]):.3g}, as where an operation does not have the "
+            "samples along its first axis. Try 'integrated_gradients'."
         )
     return values, residual
+
+
+def _bound(size: Tensor) -> Tensor:
+    return _ROUNDING * torch.finfo(size.dtype).eps * size
 
 
 def _rescale_rules(who: str) -> dict[str, Rule]:

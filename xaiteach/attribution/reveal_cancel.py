@@ -56,7 +56,7 @@ def reveal_cancel_rules(who: str) -> dict[str, Rule]:
         "add": add,
         "scale": scaled,
         "average": lambda operation: operation.replaced(operation.pullback),
-        "structure": _moved,
+        "structure": lambda operation: _moved(operation, who),
     }
 
 
@@ -169,13 +169,17 @@ def _carried(operation: Operation, slopes: Sequence[Tensor], who: str) -> Tensor
     return operation.replaced(back, torch.cat([base, rise, fall]))
 
 
-def _moved(operation: Operation) -> Tensor:
+def _moved(operation: Operation, who: str) -> Tensor:
     """As the model has it; a constant that is joined to the input belongs to the baseline, and to no part."""
     if operation.name in _JOINS:
         constant = operation(*(torch.zeros_like(x) for x in operation.inputs))
         constant.chunk(3)[0].zero_()
         if bool(constant.any()):
             return operation.replaced(operation.pullback, operation.value - constant)
+    if operation.name == "__setitem__":
+        constants = [t for t in operation.args[::2] if not any(t is x for x in operation.attached)]
+        if any(bool(torch.as_tensor(t).any()) for t in constants):
+            raise operation.refused(who, "by which a constant comes in")
     found: Tensor = operation.plain()
     return found
 
