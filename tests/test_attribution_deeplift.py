@@ -149,6 +149,16 @@ def test_rescale_equals_shaps_deep_explainer_where_nonlinearities_touch(name: st
     close(found, o.shap_values(net, x, c, base), 1e-12)  # the same sums in another order
 
 
+def test_shap_loses_a_part_where_pooling_windows_overlap() -> None:
+    # It hands a maximum back by unpooling, which keeps one value for a winner of several windows.
+    steps = [nn.Conv2d(h.CHANNELS, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Flatten(), nn.Linear(48, 4)]
+    net, x, base, c = seeded(lambda: nn.Sequential(*steps)), h.batch(), h.batch(1, seed=9), h.targets()
+    complete(net, x, c, RESCALE, base)
+    difference = (net(x) - net(base)).detach().gather(1, c[:, None])[:, 0]
+    missing = o.shap_values(net, x, c, base).flatten(1).sum(1) - difference
+    assert float(missing.abs().max()) > 0.1 * float(difference.abs().max())
+
+
 class Between(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.clone()

@@ -171,7 +171,7 @@ def test_the_injected_notebook_holds_setup_answers_and_probes_and_nothing_else_o
     built, cells = injected(MASTER, {q: sources[q] for q in (LOGIT, GAP, HEAD)}, {LOGIT: ("{}", "{}")})
     assert [(cell.role, cell.question) for cell in cells] == [
         ("setup", ""), ("setup", ""), ("answer", LOGIT), ("probe", LOGIT), ("probe", LOGIT),
-        ("setup", ""), ("answer", GAP), ("answer", HEAD), ("setup", ""),
+        ("setup", ""), ("answer", GAP), ("setup", ""), ("answer", HEAD), ("setup", ""),
     ]  # fmt: skip
     text = "\n".join(cell["source"] for cell in built["cells"])
     assert "os._exit" not in text

@@ -46,8 +46,8 @@ def deeplift(
         Tensor of x's shape, in logits, signed; and the residual S(x) - S(x') - sum, shape (n,), rounding alone.
     Raises
         ShapeError: the baseline does not match x.
-        ModelError: an operation without a rule, or one that cannot be seen; contributions that do not add up, as in a
-            model that mixes samples.
+        ModelError: an operation without a rule, or one that cannot be seen; samples that depend on each other;
+            contributions that do not add up.
     Cost
         1 forward and 1 backward pass of sample and baseline, 2 forward passes.
     Source
@@ -72,8 +72,8 @@ def deep_shap(
 ) -> tuple[Tensor, Tensor]:
     """Mean of DeepLIFT over a set of baselines.
 
-    It answers what sets this sample's logit apart from the data's. They are Shapley values, absent values being taken
-    from the baselines, where the model is linear; elsewhere they chain those of its layers.
+    It answers what sets this sample's logit apart from the data's. Where the model is linear these are Shapley values,
+    absent values being taken from the baselines; elsewhere those of its layers, chained.
 
     Parameters
         model, x, target : as `deeplift`.
