@@ -278,6 +278,16 @@ def test_products_of_activations_add_up_in_rescale() -> None:
     complete(seeded(Excited), h.batch(), h.targets(), RESCALE, 0.3)
 
 
+def test_a_kink_within_a_small_difference_is_seen() -> None:
+    # Hardtanh from 1 - 1e-12 to 1 + 1e-12: half of the way is flat, where neither end's derivative is a half.
+    x, base = torch.tensor([[1 + 1e-12]], dtype=D), torch.tensor([[1 - 1e-12]], dtype=D)
+    for method in BOTH:
+        found = explain(nn.Sequential(layered([[1.0]]), nn.Hardtanh()), x, 0, method, baseline=base).values
+        assert float(found) == pytest.approx(
+            1e-12, rel=1e-3, abs=0
+        )  # 1 +- 1e-12 has 1e-4 of rounding in its difference
+
+
 def test_a_product_gives_its_factors_their_shapley_values() -> None:
     # a b from (1, 2) to (4, 6): a alone adds 3 * 2, after b 3 * 6; b alone 1 * 4, after a 4 * 4.
     def product(x: Tensor) -> Tensor:
@@ -405,6 +415,15 @@ def test_a_model_that_mixes_samples_is_refused(name: str, n: int, method: str) -
         explain(model, vectors(n), 1, method, baseline=vectors(n, seed=2))
 
 
+@pytest.mark.parametrize("method", ["deeplift", "deeplift_reveal_cancel"])
+def test_the_message_says_how_much_of_the_difference_is_the_rest_of_the_batch(method: str) -> None:
+    net = layered([[1.0, 1.0]])
+    x, base = torch.tensor([[3.0, 1.0]], dtype=D), torch.tensor([[1.0, 1.0]], dtype=D)
+    words = f"{method}: a sample's logits must not depend on the rest of its batch; for class 0 sample 0 differs from"
+    with h.fails(ModelError, words, "by 4, in a batch with it by "):  # 2 (3 + 1) less 2 (1 + 1)
+        explain(lambda x: net(x + x.flip(0)), x, 0, method, baseline=base)
+
+
 def test_statistics_of_the_batch_are_refused_by_name() -> None:
     net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, track_running_stats=False), nn.ReLU(), h.Mean()).to(D)
     for method in BOTH:
@@ -418,9 +437,11 @@ REFUSED: dict[str, Callable[[Tensor], Any]] = {
     "div": lambda A: torch.ones_like(A) / (A.exp() + 1),
     "max": lambda A: A.unflatten(1, (3, 2)).max(2).values.repeat(1, 2),
     "prelu": lambda A: functional.prelu(A, A.mean().reshape(1)),
-    "linear": lambda A: functional.linear(A, torch.eye(6, dtype=D), A),
+    "linear, its bias": lambda A: functional.linear(A, torch.eye(6, dtype=D), A),
+    "linear, its weights": lambda A: functional.linear(torch.ones(len(A), 6, dtype=D), A[:1].expand(6, 6)),
     "maximum": lambda A: torch.maximum(A, torch.zeros_like(A)),
-    "relu": lambda A: A + A.mean().relu(),
+    "relu of a number": lambda A: A + A.mean().relu(),
+    "relu along features": lambda A: functional.pad(A[:, :5].t().relu().t(), (0, 1)),
     "glu": lambda A: functional.glu(torch.cat([A, A], 1)),
 }
 
@@ -429,7 +450,8 @@ REFUSED: dict[str, Callable[[Tensor], Any]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_operation_without_a_rule_is_refused_by_name(name: str, method: str) -> None:
     first, last = seeded(lambda: nn.Linear(4, 6)), seeded(lambda: nn.Linear(6, 3))
-    with h.fails(ModelError, f"{method}: every operation must be one that the method has a rule for", f"'{name}'"):
+    called = name.split(",")[0].split()[0]
+    with h.fails(ModelError, f"{method}: every operation must be one that the method has a rule for", f"'{called}'"):
         explain(lambda x: last(REFUSED[name](first(x))), vectors(), 1, method)
 
 
@@ -571,15 +593,25 @@ def test_ties_and_units_that_do_not_move_are_as_defined(data: st.DataObject, poo
         torch.testing.assert_close(found[0], form(steps, x[0], base[0], 1), atol=1e-12, rtol=0)  # quotients round
 
 
-def test_what_cancels_in_a_unit_that_does_not_move_is_not_lost() -> None:
-    # h = ReLU(i1 - i2) at i1 = i2 = 2: P = 2 and N = -2 cancel, each has an effect of 1 on h. h does not move, so that
-    # 3 h counts half as a rise and half as a fall of v = 3 h + i3, whose parts are i3 = 1 and 0.
-    # ReLU(v) there: multiplier 1 for both. So i1 gets 3, i2 gets -3, where Rescale has the derivative at 0, which is 0.
+@pytest.mark.parametrize(
+    ("weight", "bias", "expected"),
+    [
+        (1.0, 1.0, [3.0, -3.0, 1.0]),  # P = 1 and N = 0, from 1 up: both multipliers are 1
+        (1.0, -0.5, [1.5, -1.5, 0.5]),  # from -.5 up: .5 for P, and for N the mean of the slopes at -.5 and .5
+        (-1.0, 0.5, [1.5, -1.5, -0.5]),  # P = 0 and N = -1, from .5 down: the same
+    ],
+)
+def test_what_cancels_in_a_unit_that_does_not_move_is_not_lost(
+    weight: float, bias: float, expected: list[float]
+) -> None:
+    # h = ReLU(i1 - i2) at i1 = i2 = 2: P = 2 and N = -2 cancel, each has an effect of 1 on h. As h does not move, 3 h
+    # counts half as a rise and half as a fall of v, 1.5 for i1 and -1.5 for i2 in each; v's parts are those of i3 = 1.
+    # Rescale has the derivative of h at 0, which is 0.
     first = layered([[1.0, -1.0, 0.0], [0.0, 0.0, 1.0]])
-    net = nn.Sequential(first, nn.ReLU(), layered([[3.0, 1.0]], [1.0]), nn.ReLU())
+    net = nn.Sequential(first, nn.ReLU(), layered([[3.0, weight]], [bias]), nn.ReLU())
     x = torch.tensor([[2.0, 2.0, 1.0]], dtype=D)
-    assert explain(net, x, 0, REVEAL).values.tolist() == [[3.0, -3.0, 1.0]]
-    assert explain(net, x, 0, RESCALE).values.tolist() == [[0.0, 0.0, 1.0]]
+    assert explain(net, x, 0, REVEAL).values.tolist() == [expected]
+    assert explain(net, x, 0, RESCALE).values.tolist() == [[0.0, 0.0, expected[2]]]
 
 
 def test_below_a_threshold_only_rescale_keeps_silent() -> None:
@@ -729,6 +761,40 @@ def test_a_constant_that_is_set_among_activations_has_no_reveal_cancel_rule(valu
     with h.fails(ModelError, "calls '__setitem__', by which a constant comes in"):
         explain(model, vectors(), 1, REVEAL)
     complete(model, vectors(), 1, RESCALE)
+
+
+def rivals(share: float = 0.0) -> nn.Sequential:
+    """max(v, u), v = 3 ReLU(i1 - i2 + 1) + share ReLU(i3), u = 6 - ReLU(i3)."""
+    first = layered([[1.0, -1.0, 0.0], [0.0, 0.0, 1.0]], [1.0, 0.0])
+    last = layered([[3.0, share], [0.0, -1.0]], [0.0, 6.0])
+    return nn.Sequential(first, nn.ReLU(), last, nn.Unflatten(1, (1, 2)), nn.MaxPool1d(2), nn.Flatten())
+
+
+@pytest.mark.parametrize(
+    ("i3", "rescale", "reveal"),
+    [
+        # v stays at 3, by i1 = i2 = 2, and wins throughout: it takes the maximum along. In the ReLU, 1 + 2 - 2, either
+        # part has an effect of 1.5, of which the Linear rule hands all, times 3, to both.
+        ((7.0, 7.0), [6.0, -6.0, 0.0], [4.5, -4.5, 0.0]),
+        # u falls from 5 to -1, so that v wins at the sample; the fall of 2 is u's doing. Rescale: all of it. Here v's
+        # rising half of 4.5 wins in one of two orders.
+        ((1.0, 7.0), [0.0, 0.0, -2.0], [1.125, -1.125, -2.0]),
+    ],
+)
+def test_a_winner_that_does_not_move_takes_the_maximum_along(
+    i3: tuple[float, float], rescale: list[float], reveal: list[float]
+) -> None:
+    base, x = torch.tensor([[0.0, 0.0, i3[0]]], dtype=D), torch.tensor([[2.0, 2.0, i3[1]]], dtype=D)
+    for method, expected, form in ((RESCALE, rescale, slow.rescale), (REVEAL, reveal, slow.reveal_cancel)):
+        assert explain(rivals(), x, 0, method, baseline=base).values.tolist() == [expected]
+        assert form(list(rivals()), x[0], base[0], 0).tolist() == expected
+
+
+def test_a_part_that_rounding_swallows_is_no_part() -> None:
+    # As above, but v rises by 1e-17 beside 3: that is lost in the sum, and a quotient of 0 would lose i1 and i2, too.
+    base, x = torch.tensor([[0.0, 0.0, 7.0]], dtype=D), torch.tensor([[2.0, 2.0, 8.0]], dtype=D)
+    found = explain(rivals(1e-17), x, 0, REVEAL, baseline=base).values
+    close(found, torch.tensor([[4.5, -4.5, 0.0]], dtype=D))
 
 
 def test_a_product_of_activations_has_no_reveal_cancel_rule() -> None:

@@ -98,14 +98,14 @@ def deep_shap(
     """
     data = as_baselines(baseline, x, "deep_shap")
     there, here = _logits(model, x, work, "deep_shap"), _logits(model, data, work, "deep_shap")
-    total, missing = torch.zeros_like(x), x.new_zeros(len(x))
+    total = torch.zeros_like(x)
     for rows in Work(max(1, work.rows // 2), work.progress).copies(x, target, len(data), "baseline"):
         pairs = _Pairs(rows.x, data[rows.number], rows.target, there[rows.sample], here[rows.number])
         values = _rescaled(model, pairs, Work(2 * len(rows.x), progress=False), "deep_shap")
-        values, residual = _checked(values, pairs, "deep_shap")
-        total.index_add_(0, rows.sample, values)
-        missing.index_add_(0, rows.sample, residual)
-    return total / len(data), missing / len(data)
+        total.index_add_(0, rows.sample, _checked(values, pairs, "deep_shap")[0])
+    values = total / len(data)
+    difference = there.gather(1, target[:, None])[:, 0] - here.mean(0)[target]
+    return values, difference - values.flatten(1).sum(1)
 
 
 def deeplift_reveal_cancel(
