@@ -512,6 +512,7 @@ NORMED: dict[str, Callable[[], nn.Module]] = {
     "conv, dropout, norm": lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.Dropout(), nn.BatchNorm2d(4)),
     "conv, dropout in place, norm": lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.Dropout(0.5, True), nn.BatchNorm2d(4)),
     "conv, contiguous, norm": lambda: Stepwise(nn.Conv2d(2, 4, 3), lambda t: t.contiguous(), nn.BatchNorm2d(4)),
+    "conv, clone, norm": lambda: Stepwise(nn.Conv2d(2, 4, 3), lambda t: t.clone(), nn.BatchNorm2d(4)),
     "conv in groups, norm": lambda: nn.Sequential(nn.Conv2d(2, 4, 3, groups=2, bias=False), nn.BatchNorm2d(4)),
     "transposed conv, norm": lambda: nn.Sequential(nn.ConvTranspose2d(2, 4, 3), nn.BatchNorm2d(4, affine=False)),
     "dense, norm": lambda: nn.Sequential(nn.Flatten(), nn.Linear(96, 4), nn.BatchNorm1d(4)),

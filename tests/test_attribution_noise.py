@@ -272,7 +272,7 @@ def test_memory_stays_near_the_budget(method: str, tmp_path: Path) -> None:
     events = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
     allocations = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
     most = max(itertools.accumulate(size for _, size in allocations)) / 2**20
-    assert 4 < most < 9
+    assert 4 < most < 9.5
 
 
 # Bases and their options

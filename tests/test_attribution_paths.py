@@ -15,8 +15,7 @@ from reference import slow_paths as slow
 from torch import Tensor, nn
 
 from xaiteach import explain
-from xaiteach.attribution.paths import normal, uniform
-from xaiteach.attribution.work import Rows
+from xaiteach.attribution.work import normal, uniform
 from xaiteach.errors import OptionError, ShapeError
 
 RANKS = [1, 2, 3]
@@ -282,23 +281,20 @@ def test_values_add_up_on_any_smooth_net(seed: int, output: str) -> None:
 # Random numbers, row by row
 
 
-def rows_of(count: int, features: int, dtype: torch.dtype = DOUBLE) -> Rows:
-    nothing = torch.zeros(count, dtype=torch.long)
-    return Rows(torch.zeros(count, features, dtype=dtype), nothing, nothing, nothing)
-
-
 @pytest.mark.parametrize("width", [1, 2, 3, 7, 15, 16, 17, 40, 97, 1000])
 def test_one_call_draws_what_a_call_for_each_number_draws(width: int) -> None:
     # PyTorch promises no such thing of its generator on a CPU; everything random here rests on it.
-    at_once = uniform(rows_of(5, width), seeded(), width)
+    at_once = uniform(torch.zeros(5, width, dtype=DOUBLE), width, seeded())
     row_by_row = seeded()
-    assert torch.equal(at_once, torch.cat([uniform(rows_of(1, width), row_by_row, width) for _ in range(5)]))
+    assert torch.equal(
+        at_once, torch.cat([uniform(torch.zeros(1, width, dtype=DOUBLE), width, row_by_row) for _ in range(5)])
+    )
     assert at_once.flatten().tolist() == slow.uniform_numbers(seeded(), 5 * width)
 
 
 def test_normal_numbers_are_the_standard_librarys() -> None:
     expected = slow.noise(seeded(), torch.empty(20, 50))
-    found = normal(uniform(rows_of(20, 50), seeded(), 50), torch.empty(20, 50, dtype=DOUBLE))
+    found = normal(uniform(torch.zeros(20, 50, dtype=DOUBLE), 50, seeded()), torch.empty(20, 50, dtype=DOUBLE))
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)  # two approximations to 1e-15
 
 
@@ -310,15 +306,17 @@ def test_the_least_and_the_largest_uniform_number_are_finite_and_opposite() -> N
 
 
 def test_float32_sees_the_draws_of_float64() -> None:
-    wide = normal(uniform(rows_of(4, 6), seeded(), 6), rows_of(4, 6).x)
-    single = rows_of(4, 6, torch.float32)
-    assert torch.equal(normal(uniform(single, seeded(), 6), single.x), wide.float())
+    wide = normal(uniform(torch.zeros(4, 6, dtype=DOUBLE), 6, seeded()), torch.zeros(4, 6, dtype=DOUBLE))
+    single = torch.zeros(4, 6)
+    assert torch.equal(normal(uniform(single, 6, seeded()), single), wide.float())
 
 
 def test_without_a_generator_the_global_state_is_drawn_from() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        assert torch.equal(uniform(rows_of(3, 2), None, 2), uniform(rows_of(3, 2), seeded(5), 2))
+        assert torch.equal(
+            uniform(torch.zeros(3, 2, dtype=DOUBLE), 2, None), uniform(torch.zeros(3, 2, dtype=DOUBLE), 2, seeded(5))
+        )
 
 
 # Expected gradients and GradientSHAP

@@ -395,42 +395,6 @@ def test_single_precision_agrees_with_double(method: str) -> None:
     torch.testing.assert_close(found.double(), exact, atol=1e-6, rtol=1e-5)
 
 
-class Viewing(nn.Module):
-    """Takes a view of its activations, which the layout with the channels last does not allow."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net, self.layouts = h.conv_net(), []
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.layouts.append(x.is_contiguous(memory_format=torch.channels_last))
-        A = self.net[:6](x)
-        return self.net[7](A.view(len(x), -1))
-
-
-def test_a_model_that_takes_views_gets_the_usual_layout() -> None:
-    x, labels = h.batch(2), quadrants()
-    viewing = Viewing()
-    a = explain(viewing, x, 1, "shapley_exact", superpixels=labels)
-    b = explain(h.conv_net(), x, 1, "shapley_exact", superpixels=labels)
-    torch.testing.assert_close(a.values, b.values, atol=1e-13, rtol=0.0)  # rounding
-    assert viewing.layouts == [False, True, False]  # a look, a try, and all rows
-
-
-def test_a_models_own_error_is_not_mistaken_for_that() -> None:
-    calls: list[int] = []
-
-    def model(x: Tensor) -> Tensor:
-        calls.append(len(x))
-        if len(calls) > 1:
-            raise h.BoomError
-        return x.flatten(1).sum(1, keepdim=True)
-
-    with pytest.raises(h.BoomError):
-        explain(model, h.batch(), 0, "shapley_exact", superpixels=quadrants())
-    assert len(calls) == 2
-
-
 # Sampling
 
 

@@ -14,7 +14,17 @@ from xaiteach.errors import MissingExtraError, OptionError, SetupError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["COURSE_MARKER", "Scale", "course_root", "device", "find_course", "generator", "require", "scale"]
+__all__ = [
+    "COURSE_MARKER",
+    "Scale",
+    "course_root",
+    "device",
+    "find_course",
+    "generator",
+    "needs_usual_layout",
+    "require",
+    "scale",
+]
 
 COURSE_MARKER = ".xaiteach"
 """Folder that marks a student's copy of the course; it holds the history of checked answers."""
@@ -74,6 +84,11 @@ def generator(seed: int, on: str = "cpu") -> torch.Generator:
     import torch
 
     return torch.Generator(device=on).manual_seed(seed)
+
+
+def needs_usual_layout(error: RuntimeError) -> bool:
+    """Whether a model failed because it takes a view that only tensors with the channels first in memory allow."""
+    return "view size is not compatible" in str(error)
 
 
 def require(module: str) -> ModuleType:

@@ -107,7 +107,7 @@ def _by_sample(n: int, k: int, work: Work) -> Iterator[tuple[int, range]]:
 
 def _without(A: Tensor, channels: range) -> Tensor:
     """Copies of A (1, k, *coarse), each with one channel at 0, shape (r, k, *coarse)."""
-    rows = A.repeat(len(channels), *[1] * (A.ndim - 1))
+    rows = A.expand(len(channels), *A.shape[1:]).clone()  # keeps the layout, as repeat would not
     rows[torch.arange(len(channels)), torch.tensor(channels)] = 0
     return rows
 

@@ -180,6 +180,7 @@ def explain(
         target = check_target(target, len(x), seen.logits.shape[1], bound.name, x.device)
         settings = bound.prepared(model, seen)
         work = Work(rows_within(seen.saved_bytes, x, budget_mib), progress)
+        x = x.contiguous(memory_format=seen.layout)
         del seen
         passed = {**settings, "generator": generator} if bound.takes_generator else settings
         if bound.takes_work:  # it splits its rows itself; every sample at once
@@ -229,7 +230,8 @@ def _as_values(found: object, x: Tensor, who: str) -> Tensor:
         values = values.expand(len(x), *values.shape[1:])
     if values.ndim != x.ndim or values.shape[0] != len(x) or values.numel() == 0:
         raise ShapeError(f"{wanted}; it returned {describe(found)}. Try keeping the batch as the first axis.")
-    return check_finite(values, who, "values", "another layer or output").clone()
+    check_finite(values, who, "values", "another layer or output")
+    return values.clone(memory_format=torch.contiguous_format)
 
 
 def _to_map(values: Tensor, x: Tensor, who: str) -> Tensor:

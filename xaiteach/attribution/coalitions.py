@@ -30,9 +30,6 @@ _CACHED_BYTES = 2 * 2**20
 """Inputs that run at once on a CPU, at most: of more, the activations leave the cache, which can double the time.
 It does not depend on the machine, so that the same call rounds in the same way everywhere."""
 
-_NO_VIEW = "view size is not compatible"
-"""What PyTorch says where a model takes a view that only the usual layout allows."""
-
 Table = Callable[[Tensor], Tensor]
 """From numbers (k,), long, to the coalitions that have them, (k, M), bool."""
 
@@ -148,7 +145,6 @@ class Game:
         ends = torch.tensor(list(accumulate(counts)))
         starts = ends - torch.tensor(counts)
         found = torch.empty(int(ends[-1]), dtype=torch.float64)
-        score_of = _Scorer(self)
         held: dict[int, Table] = {}
         for part in cached(work, self.x).slices(len(found), "coalition"):
             row = torch.arange(part.start, part.stop)
@@ -159,32 +155,10 @@ class Game:
             present = torch.cat([self.players.present(i, held[i](number[sample == i])) for i in here])
             sample = sample.to(self.x.device)
             h = torch.where(present, self.x[sample], self.baseline[sample])  # (r, ...)
-            found[part] = score_of(h, self.target[sample]).cpu().double()
+            found[part] = score(self.model, h, self.target[sample], self.output, self.who).cpu().double()
         return list(torch.split(found, list(counts)))
 
     def shared_out(self, phi: Sequence[Tensor], gain: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Values of labels' shape, and what they miss of each sample's gain S(x) - S(x'), shape (n,)."""
         values = self.players.spread(phi, self.x)
         return values, torch.stack(list(gain)).to(values.device) - values.double().flatten(1).sum(1)
-
-
-class _Scorer:
-    """Scores of a game's inputs: of images on a CPU with the channels last, which makes convolutions twice as fast.
-
-    A model that takes a view of its activations cannot have that, and gets the usual layout.
-    """
-
-    def __init__(self, game: Game) -> None:
-        self.game = game
-        images = game.x.ndim == 4 and game.x.device.type == "cpu"
-        self.layout = torch.channels_last if images else torch.contiguous_format
-
-    def __call__(self, h: Tensor, target: Tensor) -> Tensor:
-        game = self.game
-        try:
-            return score(game.model, h.contiguous(memory_format=self.layout), target, game.output, game.who)
-        except RuntimeError as error:
-            if self.layout is torch.contiguous_format or _NO_VIEW not in str(error):
-                raise
-        self.layout = torch.contiguous_format
-        return self(h, target)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xaiteach.attribution.work import Rows, drawn
+from xaiteach.attribution.work import normal, uniform
 from xaiteach.errors import ShapeError
 from xaiteach.guards import describe
 
@@ -94,6 +94,5 @@ def random_map(_model: Any, x: Tensor, _target: Tensor, *, generator: torch.Gene
         >>> explain(lambda x: x.flatten(1), torch.zeros(2, 3, 4, 4), 0, "random_map", generator=g).values.shape
         torch.Size([2, 1, 4, 4])
     """
-    sample = torch.arange(len(x), device=x.device)
     one_channel = x[:, :1] if x.ndim > 2 else x
-    return drawn(Rows(one_channel, _target, sample, torch.zeros_like(sample)), generator)
+    return normal(uniform(x, one_channel[0].numel(), generator), one_channel)

@@ -22,7 +22,7 @@ from xaiteach.attribution.coalitions import Players, cached, players_of
 from xaiteach.attribution.moments import Propagation
 from xaiteach.attribution.operations import Operation, Rule
 from xaiteach.attribution.paths import as_baseline, scores_of
-from xaiteach.attribution.work import Work, at_least
+from xaiteach.attribution.work import Work, at_least, laid_out
 from xaiteach.errors import ModelError
 
 __all__ = ["coalition_sizes", "dasp"]
@@ -145,7 +145,7 @@ class _Sample:
             alone = torch.eye(self.M, dtype=torch.bool)[part]
             h = torch.where(self.players.present(self.number, alone), self.x, self.base)
             one = _Contributions(self.who, len(h))
-            one.run(self.model, torch.cat([self.base, h]))
+            one.run(self.model, laid_out(torch.cat([self.base, h]), self.x))
             found.append(one.found)
             seen = one.seen
         return [_Reading(torch.cat(parts)) for parts in zip(*found, strict=True)], seen
@@ -165,7 +165,7 @@ class _Sample:
             return next(left).variance(player, k, mean)
 
         propagation = Propagation(self.who, variance)
-        logits = propagation.run(self.model, torch.cat([means, self.base.expand(means.shape)]))
+        logits = propagation.run(self.model, laid_out(torch.cat([means, self.base.expand(means.shape)]), self.x))
         self._check_same(propagation.seen, seen)
         return logits[: len(player), self.target].cpu().double()
 

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xaiteach.attribution.paths import as_baseline, normal, uniform
+from xaiteach.attribution.paths import as_baseline
 from xaiteach.attribution.scores import input_gradient, score
 from xaiteach.attribution.smoothing import along, blurred, cells_of, enlarging, shifted, total_variation
-from xaiteach.attribution.work import Rows, Work, at_least
+from xaiteach.attribution.work import Work, at_least, laid_out, normal, uniform
 from xaiteach.errors import OptionError, ShapeError, unknown
 from xaiteach.guards import describe
 
@@ -122,8 +122,9 @@ def meaningful_perturbation(
     steps = Work(1, work.progress).slices(len(parts) * iterations, "step")
     found = []
     for part in parts:
-        u = _draws(x, target, part, iterations * axes + _noisy(baseline) * x[0].numel(), generator)
-        fill = _fill(baseline, x, part, sd, u[:, iterations * axes :], who)
+        # Of each sample in turn: the jitter of every step, then the noise.
+        u = uniform(x[part], iterations * axes + _noisy(baseline) * x[0].numel(), generator)
+        fill = laid_out(_fill(baseline, x, part, sd, u[:, iterations * axes :], who), x)
         taus = (u[:, : iterations * axes] * (2 * jitter + 1)).long() - jitter
         game = _Deletion(model, x[part], target[part], fill, matrices, prices, output)
         m = game.start(work)
@@ -229,18 +230,12 @@ class _Deletion:
         """Gradient of each sample's loss by its mask, shape (n, *cells)."""
         leaf = m.detach().requires_grad_()
         M = along(self.matrices, leaf[:, None])  # (n, 1, *spatial)
-        x, fill = shifted(self.x, tau), shifted(self.fill, tau)
+        x, fill = (laid_out(shifted(t, tau), self.x) for t in (self.x, self.fill))
         phi = torch.lerp(fill, x, M.detach())
         by_phi = input_gradient(self.model, phi, self.target, self.output, "meaningful_perturbation")
         by_M = (by_phi * (x - fill)).sum(1, keepdim=True)
         (found,) = torch.autograd.grad((M * by_M).sum() + self.prices.of(leaf).sum(), leaf)
         return found
-
-
-def _draws(x: Tensor, target: Tensor, part: slice, width: int, generator: torch.Generator | None) -> Tensor:
-    """Numbers on [0, 1) for each sample in turn, shape (samples, width): the jitter of every step, then the noise."""
-    sample = torch.arange(len(x), device=x.device)[part]
-    return uniform(Rows(x[part], target[part], sample, torch.zeros_like(sample)), generator, width)
 
 
 def _noisy(baseline: object) -> bool:

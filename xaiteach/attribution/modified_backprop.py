@@ -84,7 +84,7 @@ def guided_backprop(model: Model, x: Tensor, target: Tensor, *, output: str = "l
 
     def rule(relu: Operation) -> Callable[[Tensor], Tensor]:
         on = _on(relu)
-        return lambda g: g.relu() * on
+        return lambda g: g.relu().mul_(on)
 
     return _backprop(model, x, target, rule, output, "guided_backprop")
 
@@ -142,14 +142,14 @@ def rectgrad(
 
         return back
 
-    arrived = x * _backprop(model, x, target, rule, output, "rectgrad")
+    arrived = x * _backprop(model, x, target, rule, output, "rectgrad", keep=True)
     return arrived.relu()
 
 
 def _on(relu: Operation) -> Tensor:
     """The ReLU's derivative: 1 above 0 (and, for a ReLU6, below 6), else 0."""
     if relu.name in ("relu", "relu_"):
-        return relu.value > 0
+        return relu.value.sign()  # in the dtype of g: a product with a mask of bools copies it first
     (found,) = relu.pullback(torch.ones_like(relu.value))
     return found
 
@@ -168,13 +168,15 @@ def _backprop(
     rule: Callable[[Operation], Callable[[Tensor], Tensor]],
     output: str,
     who: str,
+    *,
+    keep: bool = False,
 ) -> Tensor:
     seen: list[str] = []
 
     def relu(operation: Operation) -> Tensor:
         seen.append(operation.layer)
         back = rule(operation)
-        return operation.replaced(lambda g: (back(g),))
+        return operation.replaced(lambda g: (back(g),), keep=keep)
 
     def refuse(operation: Operation) -> Tensor:
         raise operation.refused(who)

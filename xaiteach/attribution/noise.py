@@ -19,9 +19,9 @@ from torch import Tensor
 from xaiteach.attribution import registry
 from xaiteach.attribution.binding import bind
 from xaiteach.attribution.layers import Run
-from xaiteach.attribution.paths import as_baseline, as_sigma, normal, path_term, uniform
+from xaiteach.attribution.paths import as_baseline, as_sigma, path_term
 from xaiteach.attribution.scores import OUTPUTS
-from xaiteach.attribution.work import Rows, Work, at_least
+from xaiteach.attribution.work import Rows, Work, at_least, normal, uniform
 from xaiteach.errors import MissingExtraError, OptionError, unknown
 
 __all__ = ["choose_base", "smoothgrad", "smoothgrad_squared", "vargrad"]
@@ -248,7 +248,7 @@ def _moments(
     values = _joint(model, x, options) if _is_joint(base, who) else _per_row(model, x, base, options, work)
     sums: list[Tensor] = []
     for rows in work.copies(x, target, n_samples, "draw"):
-        u = uniform(rows, generator, 1 + flat.shape[1])  # of each row in turn: a place on a path, the noise
+        u = uniform(rows.x, 1 + flat.shape[1], generator)  # of each row in turn: a place on a path, the noise
         found = values(rows.x + scale[rows.sample] * normal(u[:, 1:], rows.x), rows, u[:, 0])
         if not sums:
             sums = [found.new_zeros(len(x), *found.shape[1:]) for _ in range(3)]

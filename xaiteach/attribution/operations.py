@@ -33,6 +33,9 @@ __all__ = ["OTHERS", "PLAIN", "Operation", "Rule", "made_by", "propagated", "rul
 OTHERS = "others"
 """Key of the rule for every kind that has none of its own."""
 
+_COPIES = ("contiguous", "clone", "alias", "positive")
+"""Operations that move nothing: whether x.contiguous() does anything depends on the layout that x happens to have."""
+
 Back = Callable[[Tensor], Sequence[Tensor | None]]
 
 
@@ -125,15 +128,23 @@ class Operation:
         found: Tensor = self.function(x, weight, bias, *self.args[3:], **rest)
         return found
 
-    def replaced(self, back: Back, value: Tensor | None = None, onto: Sequence[Tensor] | None = None) -> Tensor:
+    def replaced(
+        self, back: Back, value: Tensor | None = None, onto: Sequence[Tensor] | None = None, *, keep: bool = True
+    ) -> Tensor:
         """The operation's value, with another way back.
 
         Parameters
             back : callable from what comes for the output to what goes to each input (None for nothing).
             value : Tensor or None. Another value than the operation's.
             onto : tensors of the graph that `back` hands to. Default: `attached`.
+            keep : bool. Whether `back` reads the value. False saves a copy: the model is given the value itself, and
+                may overwrite it.
         """
-        found = self.value if value is None else value
+        found = [self.value if value is None else value]
+        if keep:
+            found = [found[0].clone()]
+        else:
+            self.__dict__.pop("value", None)
         new: Tensor = _Replaced.apply(found, back, *(self.attached if onto is None else onto))
         return new if self.overwritten is None else self.overwritten.copy_(new)
 
@@ -184,9 +195,10 @@ class _Replaced(torch.autograd.Function):
     """A value with a way back that is not its derivative."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, back: Back, *_: Tensor) -> Tensor:
+    def forward(ctx: Any, value: list[Tensor], back: Back, *_: Tensor) -> Tensor:
+        """The only tensor in `value`: in a list it is no input, of which autograd would hand out a view."""
         ctx.back = back
-        return value.clone()  # the model may go on to overwrite it, and rules read the value later
+        return value.pop()
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -248,7 +260,9 @@ class _Watch(TorchFunctionMode):
         if rule is None:
             raise operation.refused(self.who)
         found = rule(operation)
-        if not any(found is x for x in operation.attached) or operation.inplace:  # x.contiguous() can be x itself
+        if name in _COPIES and found is not operation.attached[0]:
+            _mark(found, operation.sources[0] or operation, untouched)  # as if it were not there
+        elif not any(found is x for x in operation.attached) or operation.inplace:  # x.contiguous() can be x itself
             _mark((found, operation.overwritten), operation, untouched and kind == "structure")
         operation.forget()
         return found

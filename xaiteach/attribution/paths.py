@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from xaiteach.attribution.scores import input_gradient, run, score
-from xaiteach.attribution.work import Rows, Work, at_least
+from xaiteach.attribution.work import Work, at_least, laid_out, normal, uniform
 from xaiteach.errors import OptionError, ShapeError
 from xaiteach.guards import check_finite, describe
 
@@ -27,10 +27,8 @@ __all__ = [
     "expected_gradients",
     "gradient_shap",
     "integrated_gradients",
-    "normal",
     "path_term",
     "scores_of",
-    "uniform",
 ]
 
 Model = Callable[[Tensor], Any]
@@ -51,7 +49,7 @@ def as_baseline(baseline: object, x: Tensor, who: str) -> Tensor:
             f"{who}: `baseline` must match `x`, shape {tuple(x.shape)}, or be one sample of it; got "
             f"{describe(baseline)}. Try {_lacking(baseline, x) or 'baseline=None for zeros'}."
         )
-    return check_finite(baseline.detach().to(x).expand(x.shape), who, "baseline", "torch.nan_to_num")
+    return check_finite(laid_out(baseline.detach().to(x), x).expand(x.shape), who, "baseline", "torch.nan_to_num")
 
 
 def as_baselines(baseline: object, x: Tensor, who: str) -> Tensor:
@@ -66,7 +64,7 @@ def as_baselines(baseline: object, x: Tensor, who: str) -> Tensor:
             f"{', '.join(map(str, x.shape[1:]))}); got {describe(baseline)}. "
             f"Try {_lacking(baseline, x) or 'baseline=x_train[:100]'}."
         )
-    return check_finite(baseline.detach().to(x), who, "baseline", "torch.nan_to_num")
+    return check_finite(laid_out(baseline.detach().to(x), x), who, "baseline", "torch.nan_to_num")
 
 
 def _lacking(baseline: object, x: Tensor) -> str:
@@ -94,28 +92,6 @@ def as_sigma(sigma: object, who: str, usual: float) -> float:
     if isinstance(sigma, bool) or not isinstance(sigma, Real) or not 0 <= float(sigma) < math.inf:
         raise OptionError(f"{who}: `sigma` must be a finite number, 0 or above; got {sigma!r}. Try sigma={usual}.")
     return float(sigma)
-
-
-def uniform(rows: Rows, generator: torch.Generator | None, width: int) -> Tensor:
-    """Numbers on [0, 1), `width` for every row, drawn row by row: shape (r, width), float64.
-
-    In double, whatever x is: float32 and float64 models then see the same draws.
-    """
-    device = rows.x.device if generator is None else generator.device
-    if device.type == "cpu":  # which hands its numbers out one after the other: one call draws what r calls would
-        return torch.rand(len(rows.x), width, generator=generator, dtype=torch.float64)
-    draws = [torch.rand(width, generator=generator, device=device, dtype=torch.float64) for _ in rows.x]
-    return torch.stack(draws)
-
-
-def normal(u: Tensor, like: Tensor) -> Tensor:
-    """Standard normal numbers from uniform ones, of the shape, dtype and device of `like`; `u` is used up.
-
-    By the inverse of the distribution function, sqrt(2) erfinv(2 u - 1). For u = k 2^-53 the number 2 u - 1 + 2^-53 is
-    exact, symmetric around 0, and never 1 in size, where the inverse is infinite.
-    """
-    z = u.mul_(2).add_(2.0**-53 - 1).erfinv_().mul_(math.sqrt(2))
-    return z.reshape(like.shape).to(like)
 
 
 def path_term(
@@ -301,7 +277,7 @@ def _expected(
     total = torch.zeros_like(x)
     for rows in work.copies(x, target, n_samples, "draw"):
         # Of each row in turn: which baseline, the place on the path, the noise.
-        u = uniform(rows, generator, 2 + (x[0].numel() if spread else 0))
+        u = uniform(rows.x, 2 + (x[0].numel() if spread else 0), generator)
         chosen = (u[:, 0] * len(data)).long().clamp(max=len(data) - 1).to(x.device)
         noisy = rows.x + spread * normal(u[:, 2:], rows.x) if spread else rows.x
         away, g = path_term(model, noisy, data[chosen], u[:, 1], rows.target, output, who)

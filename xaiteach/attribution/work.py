@@ -7,6 +7,7 @@ are drawn row by row in that order: so the same generator gives the same map how
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from torch import Tensor
 from xaiteach.errors import OptionError
 from xaiteach.runtime import require
 
-__all__ = ["DEFAULT_BUDGET_MIB", "Rows", "Work", "at_least", "drawn", "rows_within"]
+__all__ = ["DEFAULT_BUDGET_MIB", "Rows", "Work", "at_least", "laid_out", "normal", "rows_within", "uniform"]
 
 DEFAULT_BUDGET_MIB = {"cpu": 128, "gpu": 1024}
 """Fixed rather than taken from the machine: another split rounds differently, and may flip a ReLU's gate in float32.
@@ -101,21 +102,32 @@ def rows_within(saved_bytes: int, x: Tensor, budget_mib: float | None) -> int:
     return max(1, int(budget * 2**20 // row))
 
 
-def drawn(rows: Rows, generator: torch.Generator | None, *, uniform: bool = False, each: bool = True) -> Tensor:
-    """Random numbers for every row, drawn row by row.
+def laid_out(t: Tensor, like: Tensor) -> Tensor:
+    """`t` in the memory layout of `like`: what is mixed with samples, or takes their place, is then as fast."""
+    last = like.ndim == 4 and not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last)
+    return t.contiguous(memory_format=torch.channels_last) if last else t
 
-    Parameters
-        rows : whose x gives shape, dtype and device.
-        generator : torch.Generator or None (the global state).
-        uniform : bool. On [0, 1) instead of standard normal.
-        each : bool. One number for each value of x; False: one for the row, shape (r, 1, ...).
+
+def uniform(x: Tensor, width: int, generator: torch.Generator | None) -> Tensor:
+    """Numbers on [0, 1), `width` for every row of x, drawn row by row: shape (r, width), float64.
+
+    In double, whatever x is: float32 and float64 models then see the same draws.
     """
-    draw = torch.rand if uniform else torch.randn
-    shape = tuple(rows.x.shape[1:]) if each else (1,) * (rows.x.ndim - 1)
-    device = rows.x.device if generator is None else generator.device
-    # In double, whatever x is: float32 and float64 models then see the same noise.
-    found = [draw(shape, generator=generator, device=device, dtype=torch.float64) for _ in range(len(rows.x))]
-    return torch.stack(found).to(rows.x)
+    device = x.device if generator is None else generator.device
+    if device.type == "cpu":  # which hands its numbers out one after the other: one call draws what r calls would
+        return torch.rand(len(x), width, generator=generator, dtype=torch.float64)
+    draws = [torch.rand(width, generator=generator, device=device, dtype=torch.float64) for _ in x]
+    return torch.stack(draws)
+
+
+def normal(u: Tensor, like: Tensor) -> Tensor:
+    """Standard normal numbers from uniform ones, of the shape, dtype and device of `like`; `u` is used up.
+
+    By the inverse of the distribution function, sqrt(2) erfinv(2 u - 1). For u = k 2^-53 the number 2 u - 1 + 2^-53 is
+    exact, symmetric around 0, and never 1 in size, where the inverse is infinite.
+    """
+    z = u.mul_(2).add_(2.0**-53 - 1).erfinv_().mul_(math.sqrt(2))
+    return z.reshape(like.shape).to(like)
 
 
 def at_least(value: object, least: int, option: str, who: str) -> int:

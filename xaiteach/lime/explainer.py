@@ -25,15 +25,13 @@ from xaiteach.lime.least_squares import LeastSquares
 from xaiteach.lime.neighbourhood import Neighbourhood, masked_neighbourhood
 from xaiteach.lime.perturbation import apply_masks, fill_of, gaussian, on_off
 from xaiteach.lime.superpixels import check_labels, default_superpixels
-from xaiteach.runtime import require
+from xaiteach.runtime import needs_usual_layout, require
 
 __all__ = ["gaussian_neighbourhood", "score_batches", "superpixel_neighbourhood"]
 
 Scorer = Callable[[Any], Any]
 
 _BAR_AFTER_S = 2.0
-_NO_VIEW = "view size is not compatible"
-"""What PyTorch says where a model takes a view that only the usual layout allows."""
 
 
 def gaussian_neighbourhood(
@@ -189,7 +187,7 @@ class _Caller:
         try:
             return self.f(inputs.contiguous(memory_format=torch.channels_last))
         except RuntimeError as error:
-            if _NO_VIEW not in str(error):
+            if not needs_usual_layout(error):
                 raise
         self.channels_last = False
         return self.f(inputs)
