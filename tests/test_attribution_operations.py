@@ -379,6 +379,7 @@ REFUSED_BY_LRP: dict[str, tuple[Step, str, str]] = {
     "square": (lambda z: z.mul_(z), "'mul_'", "a product of two activations"),
     "quotient": (lambda z: z / (z.flip(3) + 9), "'div'", "a product of two activations"),
     "divisor": (lambda z: torch.ones(1, dtype=D) / (z + 9), "'div'", "a division by an activation"),
+    "rounded quotient": (lambda z: torch.div(z, 2, rounding_mode="floor"), "'div'", "which rounds"),
     "number over it": (lambda z: 3 / (z + 9), "'__rdiv__'", "does not know"),
     "matrix product": (lambda z: z @ z.mT, "'matmul'", "no layer"),
     "matrix product with weights": (lambda z: z @ weights(6, 5), "'matmul'", "no layer"),

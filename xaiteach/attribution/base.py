@@ -179,7 +179,8 @@ def explain(
         seen = observe(model, x, bound.name, samples=1, gradient=bound.differentiates, graph=bound.needs != "scores")
         target = check_target(target, len(x), seen.logits.shape[1], bound.name, x.device)
         settings = bound.prepared(model, seen)
-        work = Work(rows_within(seen.saved_bytes, x, budget_mib), progress)
+        rows = rows_within(seen.saved_bytes, x, budget_mib, ruled=bound.needs == "operations")
+        work = Work(rows, progress)
         x = x.contiguous(memory_format=seen.layout)
         del seen
         passed = {**settings, "generator": generator} if bound.takes_generator else settings

@@ -29,6 +29,9 @@ __all__ = ["coalition_sizes", "dasp"]
 
 Model = Callable[[Tensor], Any]
 
+_ROWS_OF_A_PAIR = 8
+"""Memory of a mean and its variance on their way, in rows: a maximum pools its window's values two by two."""
+
 
 def dasp(
     model: Model,
@@ -129,7 +132,7 @@ class _Sample:
         readings, seen = self._contributions(work)
         sizes, weights = coalition_sizes(self.M, n_steps)
         phi = torch.zeros(self.M, dtype=torch.float64)
-        pairs = Work(max(1, work.rows // 2), work.progress)
+        pairs = Work(max(1, work.rows // _ROWS_OF_A_PAIR), work.progress)
         for part in pairs.slices(2 * self.M * len(sizes), "coalition"):
             row = torch.arange(part.start, part.stop)
             player, step, joins = row // (2 * len(sizes)), row // 2 % len(sizes), row % 2 == 1

@@ -198,8 +198,6 @@ def _check(operation: Operation, who: str, random: bool) -> None:
         affine(operation, who)
     if kind == "scale":
         only_scaled(operation, who)
-        if operation.kwargs.get("rounding_mode") is not None:
-            raise operation.refused(who, "which rounds")
     if kind == "add" and operation.kwargs.get("alpha", 1) != 1:
         raise operation.refused(who, "with a factor of its own")
     if operation.name == "__setitem__":

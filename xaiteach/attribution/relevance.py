@@ -116,24 +116,20 @@ def flow(
 
     z_ij^+ is x_i^+ w_ij^+ + x_i^- w_ij^-; z_ij^- is x_i^+ w_ij^- + x_i^- w_ij^+.
     """
+    same = _mixed(layer.weight, positive, own, extra)
+    b = _mixed(layer.bias, positive, own, extra) if bias and layer.bias is not None else None
+    if not bool((layer.x < 0).any()):  # a dense layer's weights are large: no part of them is made in vain
+        return layer.x * layer.backward(divided(R, layer.forward(layer.x, same, b)), same)
+    other = _mixed(layer.weight, not positive, own, extra)
     x_up, x_down = layer.x.clamp(min=0), layer.x.clamp(max=0)
-    w, w_up, w_down = layer.weight, layer.weight.clamp(min=0), layer.weight.clamp(max=0)
-    b_same = _part(layer.bias, positive, own, extra) if bias else None
-    same, other = (w_up, w_down) if positive else (w_down, w_up)
-    same, other = own * w + extra * same, own * w + extra * other
-    signed = bool((layer.x < 0).any())
-    z = layer.forward(x_up, same, b_same)
-    if signed:
-        z = z + layer.forward(x_down, other)
-    s = divided(R, z)
-    found = x_up * layer.backward(s, same)
-    return found + x_down * layer.backward(s, other) if signed else found
+    s = divided(R, layer.forward(x_up, same, b) + layer.forward(x_down, other))
+    return x_up * layer.backward(s, same) + x_down * layer.backward(s, other)
 
 
-def _part(bias: Tensor | None, positive: bool, own: float, extra: float) -> Tensor | None:
-    if bias is None:
-        return None
-    return own * bias + extra * (bias.clamp(min=0) if positive else bias.clamp(max=0))
+def _mixed(w: Tensor, positive: bool, own: float, extra: float) -> Tensor:
+    """The tensor own w + extra w^+ (or w^-)."""
+    part = w.clamp(min=0) if positive else w.clamp(max=0)
+    return part if (own, extra) == (0.0, 1.0) else own * w + part.mul_(extra)
 
 
 def box(low: float, high: float) -> Share:
@@ -228,7 +224,7 @@ def _scaled(operation: Operation, who: str) -> Tensor:
 
 
 def only_scaled(operation: Operation, who: str) -> None:
-    """Check that a product or quotient has one factor that depends on the input, and no such divisor.
+    """Check that a product or quotient has one factor that depends on the input, no such divisor, and no rounding.
 
     Raises
         ModelError: anything else.
@@ -237,6 +233,8 @@ def only_scaled(operation: Operation, who: str) -> None:
         raise operation.refused(who)
     if "div" in operation.name and not _is_first(operation):
         raise operation.refused(who, "a division by an activation")
+    if operation.kwargs.get("rounding_mode") is not None:
+        raise operation.refused(who, "which rounds")
 
 
 def _one_input(operation: Operation, who: str) -> None:

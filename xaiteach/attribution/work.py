@@ -86,10 +86,11 @@ def _bar(total: int, done: int, unit: str) -> Any:
     return require("tqdm.auto").tqdm(total=total, initial=done, unit=unit, desc="explaining", leave=False)
 
 
-def rows_within(saved_bytes: int, x: Tensor, budget_mib: float | None) -> int:
+def rows_within(saved_bytes: int, x: Tensor, budget_mib: float | None, *, ruled: bool = False) -> int:
     """Rows that fit into the budget, at least one.
 
-    A row costs what autograd saves for one sample, as much again for gradients on the way back, and copies of x.
+    A row costs what autograd saves for one sample, as much again for gradients on the way back, and copies of x; all of
+    it twice where rules keep the operations' inputs, too. Weights and their parts come on top.
 
     Raises
         OptionError: a budget of nothing.
@@ -98,7 +99,7 @@ def rows_within(saved_bytes: int, x: Tensor, budget_mib: float | None) -> int:
     budget = usual if budget_mib is None else budget_mib
     if not budget > 0:
         raise OptionError(f"`budget_mib` must be above 0; got {budget_mib!r}. Try None for {usual} MiB.")
-    row = 2 * saved_bytes + 4 * x[0].numel() * x.element_size()
+    row = (2 * saved_bytes + 4 * x[0].numel() * x.element_size()) * (2 if ruled else 1)
     return max(1, int(budget * 2**20 // row))
 
 
