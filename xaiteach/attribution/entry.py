@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from html import escape
+
+from xaiteach.plots.table import html_table, text_table
 
 __all__ = ["NEEDS", "Entry", "MethodTable"]
 
@@ -81,15 +82,7 @@ class MethodTable(Mapping[str, str]):
         ]
 
     def __repr__(self) -> str:
-        rows = [_COLUMNS, *self.rows()]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+        return text_table(_COLUMNS, self.rows())
 
     def _repr_html_(self) -> str:
-        def row(cells: tuple[str, ...], kind: str) -> str:
-            return "<tr>" + "".join(f'<{kind} style="text-align:left">{escape(c)}</{kind}>' for c in cells) + "</tr>"
-
-        body = "".join(row(cells, "td") for cells in self.rows())
-        caption = f"<caption>{len(self)} attribution methods</caption>"
-        return f"<table>{caption}<thead>{row(_COLUMNS, 'th')}</thead><tbody>{body}</tbody></table>"
+        return html_table(_COLUMNS, self.rows(), f"{len(self)} attribution methods")

@@ -8,5 +8,6 @@ from __future__ import annotations
 from xaiteach.plots.heat_maps import compare, heat_map
 from xaiteach.plots.reading import alt_text
 from xaiteach.plots.strip import Panel, strip
+from xaiteach.plots.table import html_table, text_table
 
-__all__ = ["Panel", "alt_text", "compare", "heat_map", "strip"]
+__all__ = ["Panel", "alt_text", "compare", "heat_map", "html_table", "strip", "text_table"]

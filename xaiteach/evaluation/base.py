@@ -1,0 +1,175 @@
+"""What every protocol shares: explanations by anything that explains, scores without a trace, and results as tables.
+
+Symbols: n samples, S the score of a class, M a map (n, *spatial).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from xaiteach.attribution.base import Attribution, explain
+from xaiteach.attribution.isolation import leaves_no_trace
+from xaiteach.attribution.scores import OUTPUTS, run
+from xaiteach.errors import OptionError, unknown
+from xaiteach.guards import check_target
+from xaiteach.plots import html_table, text_table
+
+if TYPE_CHECKING:
+    from xaiteach.plots.figure import ReadableFigure
+
+__all__ = ["Explainer", "Result", "evaluating", "logits_of", "maps_of", "named_explainers", "scores_of"]
+
+Explainer = Any
+"""What explains: a name of the registry, (name, options), a Captum object, or a callable (model, x, target) -> map."""
+
+_ROWS = 256
+
+
+class Result(ABC):
+    """Numbers of one protocol, which print as a table and draw themselves."""
+
+    title: str = ""
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """Header of the table."""
+
+    @abstractmethod
+    def rows(self) -> list[tuple[str, ...]]:
+        """Cells of the table, formatted."""
+
+    @abstractmethod
+    def plot(self, **options: Any) -> ReadableFigure:
+        """Figure of the numbers."""
+
+    def __repr__(self) -> str:
+        return f"{self.title}\n{text_table(self.columns, self.rows())}"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.columns, self.rows(), self.title)
+
+
+def named_explainers(explainers: Explainer | Sequence[Explainer] | Mapping[str, Explainer]) -> dict[str, Explainer]:
+    """Explainers by name: one of them, several, or a mapping, whose names are kept.
+
+    Raises
+        OptionError: none, or two of one name.
+    Examples
+        >>> list(named_explainers(["saliency", ("lrp_alpha_beta", {"alpha": 1.0, "beta": 0.0})]))
+        ['saliency', 'lrp_alpha_beta(alpha=1.0, beta=0.0)']
+    """
+    if isinstance(explainers, Mapping):
+        found = dict(explainers)
+    else:
+        several = list(explainers) if isinstance(explainers, list) else [explainers]
+        names = [_name(one) for one in several]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise OptionError(
+                f"explainers must have names of their own; got two {twice!r}. Try a dict: name -> explainer."
+            )
+        found = dict(zip(names, several, strict=True))
+    if not found:
+        raise OptionError("explainers must be one or more; got none. Try ['saliency', 'random_map'].")
+    return found
+
+
+def _name(explainer: Explainer) -> str:
+    if isinstance(explainer, str):
+        return explainer
+    if isinstance(explainer, tuple) and len(explainer) == 2:
+        options = ", ".join(f"{key}={value}" for key, value in explainer[1].items())
+        return f"{explainer[0]}({options})"
+    return str(getattr(explainer, "__name__", type(explainer).__name__)).strip("<>")
+
+
+def maps_of(
+    explainer: Explainer,
+    model: Callable[[Tensor], Any],
+    x: Tensor,
+    target: int | Tensor | Sequence[int],
+    *,
+    generator: torch.Generator | None = None,
+    budget_mib: float | None = None,
+) -> Tensor:
+    """Maps of the samples, shape (n, *spatial), signed, of x's dtype and on its device; nothing is left behind.
+
+    Parameters
+        explainer : see `Explainer`. A callable may return a map (n, *spatial), values (n, channels, *spatial) or an
+            Attribution.
+        model : from (n, ...) to logits (n, classes).
+        x : Tensor, shape (n, ...).
+        target : int, or (n,) long. Class index, 0-based.
+        generator : what a random method draws from; None: the global state, put back.
+        budget_mib : as of `explain`.
+    Raises
+        ShapeError, TargetError, ModelError, OptionError: as `explain`.
+    Examples
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> maps_of(lambda model, x, target: x[:, 0] ** 2, net, 3 * torch.ones(1, 1, 4), 0)
+        tensor([[9., 9., 9., 9.]])
+    """
+    options: dict[str, Any] = {}
+    method = explainer
+    if isinstance(explainer, tuple) and len(explainer) == 2 and isinstance(explainer[1], Mapping):
+        method, options = explainer[0], dict(explainer[1])
+    if callable(method) and not isinstance(method, type) and not callable(getattr(method, "attribute", None)):
+        method = _unwrapped(method)
+    found = explain(model, x, target, method, generator=generator, budget_mib=budget_mib, progress=False, **options)
+    return found.map
+
+
+def _unwrapped(method: Callable[..., Any]) -> Callable[..., Any]:
+    def call(model: Any, x: Tensor, target: Tensor, **options: Any) -> Any:
+        found = method(model, x, target, **options)
+        return found.map if isinstance(found, Attribution) else found
+
+    call.__name__ = _name(method)
+    return call
+
+
+@contextmanager
+def evaluating(model: object, device: torch.device) -> Iterator[None]:
+    """Context in which the model is in evaluation mode and no graph is built; its modes and buffers come back."""
+    with leaves_no_trace(model, device), torch.no_grad():
+        yield
+
+
+def logits_of(model: Callable[[Tensor], Any], x: Tensor, who: str, *, rows: int = _ROWS) -> Tensor:
+    """Logits (n, classes), without a graph, in evaluation mode, `rows` samples at a time.
+
+    Raises
+        ModelError: the output is not (n, classes) and finite.
+    """
+    with evaluating(model, x.device):
+        return torch.cat([run(model, x[at : at + rows], who, gradient=False) for at in range(0, len(x), rows)])
+
+
+def scores_of(
+    model: Callable[[Tensor], Any],
+    x: Tensor,
+    target: int | Tensor | Sequence[int],
+    who: str,
+    *,
+    output: str = "logit",
+    rows: int = _ROWS,
+) -> Tensor:
+    """Score of each sample's class, shape (n,): its logit or probability.
+
+    Raises
+        OptionError: unknown `output`.
+        TargetError: a target is no class.
+    """
+    if output not in OUTPUTS:
+        raise unknown("output", output, OUTPUTS)
+    logits = logits_of(model, x, who, rows=rows)
+    classes = check_target(target, len(x), logits.shape[1], who, x.device)
+    scores = logits.softmax(1) if output == "probability" else logits
+    return scores.gather(1, classes[:, None])[:, 0]
