@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import time
+
 import pytest
 
 from xaiteach.questions.sources import clean, defined_names, forbidden_names, free_names
@@ -69,3 +73,42 @@ def test_a_percent_sign_at_the_start_of_a_line_of_text_stays():
 def test_forbidden_names_are_found_as_names_attributes_and_imports():
     source = "from torch.autograd import grad\nimport captum.attr as ca\ny = z.backward()\n"
     assert forbidden_names(source, ("autograd", "captum", "backward", "vjp")) == ["autograd", "captum", "backward"]
+
+
+class Slow:
+    """Garbage that only the collector finds, and that lets other threads run while it goes."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+    def __del__(self) -> None:
+        time.sleep(0.0005)
+
+
+def test_threads_that_parse_at_once_do_not_disturb_each_other():
+    # Python 3.11 fails with a SystemError where the collector interrupts one that parses and another parses meanwhile.
+    source = "\n".join(
+        f"def f{i}(x):\n    return [x + {i} for x in range({i}) if (x * 2 + {i}) // 3 > {i}]" for i in range(200)
+    )
+    failed = []
+
+    def parse():
+        for _ in range(20):
+            garbage = [Slow() for _ in range(5)]
+            del garbage
+            try:
+                assert defined_names(source) == {f"f{i}" for i in range(200)}
+            except SystemError as error:
+                failed.append(error)
+
+    before = gc.get_threshold()
+    gc.set_threshold(50)
+    try:
+        threads = [threading.Thread(target=parse) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        gc.set_threshold(*before)
+    assert failed == []
