@@ -100,7 +100,8 @@ def ssim(a: Tensor, b: Tensor, *, data_range: float, window: int = 7) -> Tensor:
     mu_a, mu_b = m_a + centre, m_b + centre
     c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
     found = (2 * mu_a * mu_b + c1) * (2 * s_ab + c2) / ((mu_a**2 + mu_b**2 + c1) * (s_a + s_b + c2))
-    return found.flatten(1).mean(1)
+    means: Tensor = found.flatten(1).mean(1)
+    return means
 
 
 def pearson(a: Tensor, b: Tensor) -> Tensor:
