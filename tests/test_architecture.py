@@ -20,8 +20,8 @@ ORDER = [
 ]
 LAZY_NAMES = xaiteach._NAMES  # `from xaiteach import explain` reaches the module that defines it
 MODULE_LINES, FUNCTION_LINES = 400, 60
-COMMON = ("base", "isolation", "scores", "work")
-"""Of attribution, what any method rests on."""
+COMMON = ("base", "isolation", "registry", "scores", "work")
+"""Of attribution, what any method rests on, and the table of their names."""
 HEAVY = ("torch", "torchvision", "matplotlib", "skimage", "sklearn", "captum", "jupyterlab", "IPython")
 
 

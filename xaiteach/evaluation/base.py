@@ -15,6 +15,7 @@ from torch import Tensor
 
 from xaiteach.attribution.base import Attribution, explain
 from xaiteach.attribution.isolation import leaves_no_trace
+from xaiteach.attribution.registry import entry
 from xaiteach.attribution.scores import OUTPUTS, run
 from xaiteach.errors import OptionError, unknown
 from xaiteach.guards import check_target
@@ -23,7 +24,16 @@ from xaiteach.plots import html_table, text_table
 if TYPE_CHECKING:
     from xaiteach.plots.figure import ReadableFigure
 
-__all__ = ["Explainer", "Result", "evaluating", "logits_of", "maps_of", "named_explainers", "scores_of"]
+__all__ = [
+    "Explainer",
+    "Result",
+    "evaluating",
+    "logits_of",
+    "maps_of",
+    "named_explainers",
+    "scores_of",
+    "with_own_layer",
+]
 
 Explainer = Any
 """What explains: a name of the registry, (name, options), a Captum object, or a callable (model, x, target) -> map."""
@@ -124,6 +134,15 @@ def maps_of(
         method = _unwrapped(method)
     found = explain(model, x, target, method, generator=generator, budget_mib=budget_mib, progress=False, **options)
     return found.map
+
+
+def with_own_layer(explainer: Explainer, model: Any, x: Tensor, target: Tensor) -> Explainer:
+    """The explainer with the layer spelled out that it chooses for this model, where it is a name with that option."""
+    name, options = explainer if isinstance(explainer, tuple) else (explainer, {})
+    if not isinstance(name, str) or options.get("layer") is not None or "layer" not in entry(name).options:
+        return explainer
+    found = explain(model, x, target, name, progress=False, **options)
+    return (name, {**options, "layer": found.options["layer"]})
 
 
 def _unwrapped(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,352 @@
+"""The sweep: explainers x states x images x classes as one plan, computed weight set by weight set.
+
+How a row is computed, in plain words. A state names a weight set; states with the same weights share it. For each
+weight set, every explainer explains all rows (each image for each of its classes) at once, with a generator that starts
+at the same seed for every weight set: noise is the same in every state. The maps are compared with those of the trained
+model, measure by measure, and forgotten. That is all; the rest is how not to compute things twice:
+
+- *Stacked.* Weight sets of small layers are explained together, as one network (`stacked`), where a trial on the first
+  sets shows that it gives the same maps, and that it is faster. Explainers that draw are left out: their draws would
+  go to other rows.
+- *Prefix.* What layers before the first changed one computed from the same input is handed out again (`prefix`), where
+  nothing has to come back through them.
+- *Folder.* Finished groups of weight sets are written there; a sweep that was stopped goes on after its last one.
+
+Only the weight sets of one group are in memory.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xaiteach.attribution.work import Work
+from xaiteach.errors import OptionError, ShapeError
+from xaiteach.evaluation.base import Explainer, maps_of, named_explainers, with_own_layer
+from xaiteach.evaluation.prefix import Memory
+from xaiteach.evaluation.similarity import KEEPS, SIMILARITIES, similarity
+from xaiteach.evaluation.stacked import RowsSplitError, stackable, stacked
+from xaiteach.evaluation.stored import Folder, fingerprint
+from xaiteach.evaluation.weights import Randomizer, State
+
+__all__ = ["Measure", "Sweep", "sweep"]
+
+Measure = tuple[str, str]
+"""(similarity, what is kept): ("ssim", "all")."""
+
+_MOST_SETS = 32
+_SETS_BYTES = 64 * 2**20
+_TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
+"""How far, of the largest value, stacked maps may be from those of one weight set at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Similarities to the trained model's maps.
+
+    Parameters
+        states : K states, the trained model first.
+        explainers : their names.
+        measures : what was compared.
+        values : name -> Tensor, shape (K, measures, n, m), float64: n images, m classes of each.
+        trained : name -> Tensor, shape (n, m, *spatial). The trained model's maps.
+        kept : (name, state) -> Tensor, shape (n, m, *spatial). Maps of the states that were to be kept.
+        ways : name -> "stacked" or "plain": how its maps were computed.
+    """
+
+    states: tuple[State, ...]
+    explainers: tuple[str, ...]
+    measures: tuple[Measure, ...]
+    values: Mapping[str, Tensor]
+    trained: Mapping[str, Tensor]
+    kept: Mapping[tuple[str, State], Tensor] = field(default_factory=dict)
+    ways: Mapping[str, str] = field(default_factory=dict)
+
+
+def sweep(
+    randomizer: Randomizer,
+    x: Tensor,
+    target: Tensor,
+    explainers: Explainer | Sequence[Explainer] | Mapping[str, Explainer],
+    states: Sequence[State],
+    *,
+    measures: Sequence[Measure] = (("ssim", "all"),),
+    keep: Callable[[State], bool] = lambda _: False,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    stack: bool | None = None,
+    budget_mib: float | None = None,
+    cache_mib: float = 256.0,
+    progress: bool | None = None,
+) -> Sweep:
+    """Similarity of every state's maps to those of the trained model.
+
+    Parameters
+        randomizer : the model with its layers (see `weights.Randomizer`).
+        x : Tensor, shape (n, ...). Images.
+        target : Tensor, shape (n,) or (n, m), long. Classes to explain, m of each image.
+        explainers : one, several in a list, or a mapping from names (see `base.Explainer`).
+        states : what to compute; the trained model need not be among them.
+        measures : (similarity, keep) pairs, see `similarity`.
+        keep : whether a state's maps are kept, for pictures.
+        seed : int. What random explainers draw from starts there, for every weight set.
+        folder : where finished groups are written, and read from when the same sweep runs again; None: nowhere.
+        stack : None: weight sets are stacked where a trial shows that it is faster; True: wherever it gives the same
+            maps; False: never.
+        budget_mib : as of `explain`.
+        cache_mib : memory for kept prefixes, in MiB; 0: none.
+        progress : as of `explain`; the bar counts weight sets and says how long it will take.
+    Returns
+        Sweep; the values are those of one map after the other, to 1e-10 in float64 (1e-4 of a map's largest value in
+        float32, and more where a ReLU's gate flips).
+    Raises
+        ShapeError: target does not fit x.
+        OptionError: unknown measure, or a folder of another sweep.
+        Others: as `explain`, for the trained model, before anything long begins.
+    """
+    named = named_explainers(explainers)
+    chosen = _checked_measures(measures)
+    rows, classes, shape = _rows(x, target)
+    engine = _Engine(randomizer, rows, classes, named, chosen, seed, budget_mib, cache_mib)
+    kept_states = [state for state in states if keep(state)]
+    plan = _Plan.of(randomizer, states, engine.most_sets() if stack is not False else 1)
+    engine.trained_maps()
+    if stack is not False:
+        engine.choose(plan, faster=stack is None)
+    held = Folder(folder, fingerprint(randomizer, rows, classes, named, chosen, seed, states)) if folder else None
+    return engine.run(plan, kept_states, held, shape, progress)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """States in groups of weight sets.
+
+    Parameters
+        states : all, in the order asked for.
+        keys : weight sets, each once, without the trained one.
+        groups : slices of `keys` that run together.
+    """
+
+    states: tuple[State, ...]
+    keys: tuple[State, ...]
+    groups: tuple[slice, ...]
+
+    @classmethod
+    def of(cls, randomizer: Randomizer, states: Sequence[State], most: int) -> _Plan:
+        first = {randomizer.key(state): state for state in reversed(states)}
+        # Sets that share their first changed layer one after the other, so that prefixes stay.
+        keys = tuple(state for key, state in sorted(first.items(), key=lambda item: _order(randomizer, item)) if key[0])
+        return cls(tuple(states), keys, tuple(slice(at, at + most) for at in range(0, len(keys), most)))
+
+
+def _order(randomizer: Randomizer, item: tuple[tuple[tuple[str, ...], int], State]) -> tuple[Any, ...]:
+    (changed, seed), _ = item
+    names = list(randomizer.layers)
+    return (names.index(changed[0]) if changed else -1, len(changed), changed, seed)
+
+
+class _Engine:
+    """Computes maps: of the trained model, of one weight set, of several at once."""
+
+    def __init__(
+        self, randomizer: Randomizer, x: Tensor, target: Tensor, explainers: Mapping[str, Explainer],
+        measures: Sequence[Measure], seed: int, budget_mib: float | None, cache_mib: float,
+    ) -> None:  # fmt: skip
+        self.randomizer, self.x, self.target, self.explainers = randomizer, x, target, dict(explainers)
+        self.measures, self.seed, self.budget_mib = tuple(measures), seed, budget_mib
+        for p in randomizer.model.parameters():
+            p.requires_grad_(False)  # ours, a copy: no explainer asks for gradients by weights
+        self.trained: dict[str, Tensor] = {}
+        self.sets: dict[str, int] = dict.fromkeys(explainers, 1)
+        self.draws: dict[str, bool] = {}
+        self.memory = {name: Memory(int(cache_mib * 2**20 / len(explainers))) for name in explainers}
+
+    def maps(self, name: str, model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+        """Maps of rows, shape (rows, *spatial)."""
+        generator = torch.Generator().manual_seed(self.seed)
+        before = generator.get_state()
+        found = maps_of(self.explainers[name], model, x, target, generator=generator, budget_mib=self.budget_mib)
+        self.draws[name] = not torch.equal(before, generator.get_state())
+        return found
+
+    def trained_maps(self) -> None:
+        """Explain the trained model; what its layers compute on the way is kept."""
+        layers = [name for names in self.randomizer.layers.values() for name in names]
+        with self.randomizer.at(State()) as model:
+            for name, memory in self.memory.items():
+                # A layer that the method chooses is the trained model's, in every state.
+                self.explainers[name] = with_own_layer(self.explainers[name], model, self.x[:1], self.target[:1])
+                with memory.recording(model, layers):
+                    self.trained[name] = self.maps(name, model, self.x, self.target)
+
+    def most_sets(self) -> int:
+        """Weight sets that run together at most."""
+        model = self.randomizer.model
+        size = sum(p.numel() * p.element_size() for p in model.parameters())
+        return max(1, min(_MOST_SETS, _SETS_BYTES // max(size, 1))) if stackable(model) else 1
+
+    def plain(self, name: str, state: State) -> Tensor:
+        """Maps of one weight set."""
+        changed = self.randomizer.changed(state)
+        order = list(self.randomizer.layers)
+        unchanged = order[: min((order.index(layer) for layer in changed), default=len(order))]
+        modules = [module for layer in unchanged for module in self.randomizer.layers[layer]]
+        memory = self.memory[name]
+        with self.randomizer.at(state) as model, memory.reusing(model, modules) if modules else nullcontext():
+            return self.maps(name, model, self.x, self.target)
+
+    def copies(self, states: Sequence[State]) -> list[nn.Module]:
+        """Networks with the weights of some states."""
+        found = []
+        for state in states:
+            with self.randomizer.at(state) as model:
+                found.append(copy.deepcopy(model))
+        return found
+
+    def together(self, name: str, models: Sequence[nn.Module]) -> Tensor:
+        """Maps of several weight sets, shape (sets, rows, *spatial), so many at once as `sets` says."""
+        n, at_once, found = len(self.x), self.sets[name], []
+        for first in range(0, len(models), at_once):
+            some = models[first : first + at_once]
+            x = self.x.repeat(len(some), *[1] * (self.x.ndim - 1))
+            net = stacked(some, n)
+            maps = self.maps(name, net, x, self.target.repeat(len(some)))
+            found.append(maps.reshape(len(some), n, *maps.shape[1:]))
+        return torch.cat(found)
+
+    def choose(self, plan: _Plan, *, faster: bool) -> None:
+        """Try on the first group which explainers can be stacked, how many sets at once, and whether it pays."""
+        some = plan.keys[plan.groups[0]] if plan.groups else ()
+        if len(some) < 2:
+            return
+        models = self.copies(some)
+        for name in self.explainers:
+            if self.draws[name]:
+                continue
+            self.plain(name, some[0])  # warm
+            start = time.perf_counter()
+            expected = torch.stack([self.plain(name, state) for state in some[:2]])
+            alone = (time.perf_counter() - start) / 2
+            self.sets[name] = self._sets_at_once(name, models, expected, alone if faster else None)
+
+    def _sets_at_once(self, name: str, models: Sequence[nn.Module], expected: Tensor, alone: float | None) -> int:
+        """The largest number of sets that gives the same maps as each alone, in less time; 1 where there is none."""
+        at_once = len(models)
+        while at_once > 1:
+            self.sets[name] = at_once
+            try:
+                found = self.together(name, models[:at_once])
+                start = time.perf_counter()
+                again = self.together(name, models[:at_once])
+            except RowsSplitError:  # too many for the budget
+                at_once //= 2
+                continue
+            except Exception:  # a method that looks at its rows, say: each alone has just shown that all else is well
+                return 1
+            each = (time.perf_counter() - start) / at_once
+            same = _same(found[:2], expected) and torch.equal(found, again)
+            return at_once if same and (alone is None or each < alone) else 1
+        return 1
+
+    def run(
+        self, plan: _Plan, kept_states: Sequence[State], folder: Folder | None, shape: tuple[int, ...],
+        progress: bool | None,
+    ) -> Sweep:  # fmt: skip
+        """Every group, or what the folder has of it; then the values of every state."""
+        key_of = self.randomizer.key
+        wanted = {key_of(state) for state in kept_states}
+        values: dict[tuple[Any, ...], dict[str, Tensor]] = {}
+        kept: dict[tuple[Any, ...], dict[str, Tensor]] = {}
+        for part in Work(1, progress).slices(len(plan.groups), "group"):
+            group = plan.keys[plan.groups[part.start]]
+            found = folder.read(part.start) if folder else None
+            if found is None:
+                found = self.group(group, [key_of(state) in wanted for state in group])
+                if folder:
+                    folder.write(part.start, found)
+            for place, state in enumerate(group):
+                key = key_of(state)
+                values[key] = {name: found[f"values/{name}"][place] for name in self.explainers}
+                if key in wanted:
+                    kept[key] = {name: found[f"maps/{name}/{place}"] for name in self.explainers}
+        return self._result(plan, kept_states, values, kept, shape)
+
+    def group(self, states: Sequence[State], keep: Sequence[bool]) -> dict[str, Tensor]:
+        """Values of some weight sets, and maps of those to be kept: "values/NAME" (sets, measures, rows), ..."""
+        stacks = [name for name, sets in self.sets.items() if sets > 1]
+        models = self.copies(states) if stacks else []
+        found: dict[str, Tensor] = {}
+        for name in self.explainers:
+            if name in stacks:
+                maps: Sequence[Tensor] = list(self.together(name, models))
+            else:
+                maps = [self.plain(name, state) for state in states]
+            found[f"values/{name}"] = torch.stack([self.compared(name, m) for m in maps])
+            found |= {f"maps/{name}/{place}": m.cpu() for place, m in enumerate(maps) if keep[place]}
+        return found
+
+    def compared(self, name: str, maps: Tensor) -> Tensor:
+        """Similarities to the trained model's maps, shape (measures, rows)."""
+        return torch.stack([similarity(maps, self.trained[name], kind, keep).cpu() for kind, keep in self.measures])
+
+    def _result(
+        self, plan: _Plan, kept_states: Sequence[State], values: Mapping[Any, Mapping[str, Tensor]],
+        kept: Mapping[Any, Mapping[str, Tensor]], shape: tuple[int, ...],
+    ) -> Sweep:  # fmt: skip
+        own = {name: self.compared(name, maps) for name, maps in self.trained.items()}
+        key_of = self.randomizer.key
+
+        def of(name: str, state: State) -> Tensor:
+            found = own[name] if not key_of(state)[0] else values[key_of(state)][name]
+            return found.reshape(len(self.measures), *shape)
+
+        maps = {
+            (name, state): (kept[key_of(state)][name] if key_of(state)[0] else self.trained[name].cpu())
+            for name in self.explainers
+            for state in kept_states
+        }
+        return Sweep(
+            states=plan.states,
+            explainers=tuple(self.explainers),
+            measures=self.measures,
+            values={name: torch.stack([of(name, state) for state in plan.states]) for name in self.explainers},
+            trained={name: maps.reshape(*shape, *maps.shape[1:]) for name, maps in self.trained.items()},
+            kept={key: m.reshape(*shape, *m.shape[1:]) for key, m in maps.items()},
+            ways={name: "stacked" if sets > 1 else "plain" for name, sets in self.sets.items()},
+        )
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    scale = float(b.abs().max())
+    return bool((a - b).abs().max() <= _TOLERANCE.get(a.dtype, 1e-4) * scale)
+
+
+def _checked_measures(measures: Sequence[Measure]) -> tuple[Measure, ...]:
+    for kind, keep in measures:
+        if kind not in SIMILARITIES or keep not in KEEPS:
+            raise OptionError(
+                f"sweep: a measure must be a similarity ({', '.join(SIMILARITIES)}) and what is kept "
+                f"({', '.join(KEEPS)}); got {(kind, keep)!r}. Try ('ssim', 'all')."
+            )
+    return tuple(measures)
+
+
+def _rows(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """Rows, each image once for each of its classes, their classes, and (n, m)."""
+    target = torch.as_tensor(target, device=x.device)
+    if target.ndim not in (1, 2) or len(target) != len(x) or target.numel() == 0:
+        raise ShapeError(
+            f"sweep: `target` must hold a class, or several, for each of the {len(x)} images: shape ({len(x)},) or "
+            f"({len(x)}, m); got {tuple(target.shape)}. Try logits.argmax(1)."
+        )
+    classes = target if target.ndim == 2 else target[:, None]
+    n, m = classes.shape
+    return x.repeat_interleave(m, 0), classes.flatten(), (n, m)
