@@ -7,5 +7,19 @@
 
 from xaiteach.data.crops import SOURCES, Crops, Pair, Source, crops
 from xaiteach.data.mnist1d import Mnist1D, mnist1d, templates
+from xaiteach.data.scenes import OBJECTS, SCENES, Scenes, scenes
 
-__all__ = ["SOURCES", "Crops", "Mnist1D", "Pair", "Source", "crops", "mnist1d", "templates"]
+__all__ = [
+    "OBJECTS",
+    "SCENES",
+    "SOURCES",
+    "Crops",
+    "Mnist1D",
+    "Pair",
+    "Scenes",
+    "Source",
+    "crops",
+    "mnist1d",
+    "scenes",
+    "templates",
+]
