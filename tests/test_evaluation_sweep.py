@@ -15,6 +15,7 @@ from xaiteach import explain
 from xaiteach.attribution import methods
 from xaiteach.errors import OptionError, ShapeError
 from xaiteach.evaluation import sweep as engine
+from xaiteach.evaluation.fold import fold, foldable
 from xaiteach.evaluation.similarity import similarity
 from xaiteach.evaluation.stacked import RowsSplitError, stackable, stacked
 from xaiteach.evaluation.sweep import sweep
@@ -32,7 +33,9 @@ def setting(rank: int = 1, seeds: int = 2) -> tuple[Randomizer, Tensor, list[Sta
 
 
 def options_of(method: str, x: Tensor) -> dict[str, Any]:
-    return {key: value for key, value in h.quick(method, x).items() if key != "generator"}
+    found = {key: value for key, value in h.quick(method, x).items() if key != "generator"}
+    # Of a few masks two superpixels may come out equal, and rounding would decide between their ranks.
+    return found | ({"n_samples": 30} if method == "lime" else {})
 
 
 def naive(randomizer: Randomizer, x: Tensor, method: str, options: dict[str, Any], chosen: list[State]) -> Tensor:
@@ -166,8 +169,8 @@ def test_prefixes_are_reused_where_nothing_comes_back_through_them(monkeypatch: 
     sweep(randomizer, x, CLASSES, ["saliency", "grad_cam", "occlusion"], chosen, stack=False)
     reused = {name: memory.reused for name, memory in engines[0].memory.items()}
     assert reused["saliency"] == 0  # its gradient has to come back through every layer
-    assert reused["grad_cam"] >= 10
-    assert reused["occlusion"] > 10
+    assert reused["grad_cam"] >= 8
+    assert reused["occlusion"] >= 8
 
 
 def test_the_model_is_left_as_it_was() -> None:
@@ -223,3 +226,58 @@ def test_other_layers_cannot_be_stacked() -> None:
     assert not stackable(nn.Sequential(nn.Embedding(3, 2)))
     assert not stackable(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular")))
     assert stackable(h.conv_net())
+
+
+# Folded batch norms
+
+
+class Bypass(nn.Module):
+    """The layer's own output is used beside its batch norm's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.fc = nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3), nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv(x)
+        return self.fc((self.norm(h) + h).mean(2))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_a_folded_network_is_the_same_function(rank: int) -> None:
+    net, x = h.conv_net(rank).eval(), h.batch(3, rank)
+    pairs = foldable(net, x)
+    assert pairs == (("3", "4"),)
+    folded = fold(net, pairs)
+    torch.testing.assert_close(folded(x), net(x), atol=1e-12, rtol=1e-12)
+    assert isinstance(folded[4], nn.Identity)
+    assert isinstance(net[4], nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
+
+
+def test_a_norm_without_factors_behind_a_layer_without_a_bias() -> None:
+    net = nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4, affine=False), nn.ReLU()).double().eval()
+    net[1].running_mean.normal_()
+    x = torch.randn(5, 3, dtype=DOUBLE)
+    torch.testing.assert_close(fold(net, foldable(net, x))(x), net(x), atol=1e-12, rtol=1e-12)
+
+
+def test_what_cannot_be_folded_is_left_as_it_is() -> None:
+    x = h.batch(3, 1)
+    assert foldable(Bypass().double().eval(), x) == ()  # the sum would change
+    apart = nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU(), nn.BatchNorm1d(3), nn.Flatten(), nn.Linear(30, 4))
+    assert foldable(apart.double().eval(), x) == ()
+    twice = nn.Conv1d(2, 2, 1)
+    shared = nn.Sequential(twice, nn.BatchNorm1d(2), twice, nn.Flatten(), nn.Linear(24, 4)).double().eval()
+    assert foldable(shared, x) == ()
+
+
+def test_an_explainer_that_may_look_inside_keeps_the_network_whole() -> None:
+    randomizer, x, chosen = setting()
+    seen: list[bool] = []
+
+    def mine(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+        seen.append(isinstance(model.get_submodule("4"), nn.BatchNorm1d))
+        return explain(model, x, target, "saliency").map
+
+    sweep(randomizer, x, CLASSES, [mine], chosen, stack=False)
+    assert all(seen)

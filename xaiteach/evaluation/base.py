@@ -5,6 +5,7 @@ Symbols: n samples, S the score of a class, M a map (n, *spatial).
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -146,6 +147,7 @@ def with_own_layer(explainer: Explainer, model: Any, x: Tensor, target: Tensor) 
 
 
 def _unwrapped(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)  # `explain` looks at the signature: whether it takes a generator, which options it has
     def call(model: Any, x: Tensor, target: Tensor, **options: Any) -> Any:
         found = method(model, x, target, **options)
         return found.map if isinstance(found, Attribution) else found

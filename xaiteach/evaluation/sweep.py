@@ -8,6 +8,7 @@ model, measure by measure, and forgotten. That is all; the rest is how not to co
 - *Stacked.* Weight sets of small layers are explained together, as one network (`stacked`), where a trial on the first
   sets shows that it gives the same maps, and that it is faster. Explainers that draw are left out: their draws would
   go to other rows.
+- *Folded.* Batch norms are multiplied into the layers before them (`fold`), where every explainer is one of ours.
 - *Prefix.* What layers before the first changed one computed from the same input is handed out again (`prefix`), where
   nothing has to come back through them.
 - *Folder.* Finished groups of weight sets are written there; a sweep that was stopped goes on after its last one.
@@ -17,10 +18,8 @@ Only the weight sets of one group are in memory.
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from torch import Tensor, nn
 from xaiteach.attribution.work import Work
 from xaiteach.errors import OptionError, ShapeError
 from xaiteach.evaluation.base import Explainer, maps_of, named_explainers, with_own_layer
+from xaiteach.evaluation.fold import fold, foldable
 from xaiteach.evaluation.prefix import Memory
 from xaiteach.evaluation.similarity import KEEPS, SIMILARITIES, similarity
 from xaiteach.evaluation.stacked import RowsSplitError, stackable, stacked
@@ -44,6 +44,8 @@ Measure = tuple[str, str]
 
 _MOST_SETS = 32
 _SETS_BYTES = 64 * 2**20
+_SMALL_S = 0.1
+"""Where one weight set alone takes longer, its layers are not small, and stacking is not even tried."""
 _TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 """How far, of the largest value, stacked maps may be from those of one weight set at a time."""
 
@@ -160,14 +162,27 @@ class _Engine:
         self, randomizer: Randomizer, x: Tensor, target: Tensor, explainers: Mapping[str, Explainer],
         measures: Sequence[Measure], seed: int, budget_mib: float | None, cache_mib: float,
     ) -> None:  # fmt: skip
-        self.randomizer, self.x, self.target, self.explainers = randomizer, x, target, dict(explainers)
+        self.randomizer, self.x, self.target = randomizer, x, target
         self.measures, self.seed, self.budget_mib = tuple(measures), seed, budget_mib
-        for p in randomizer.model.parameters():
-            p.requires_grad_(False)  # ours, a copy: no explainer asks for gradients by weights
+        model = randomizer.model
+        # A layer that a method chooses is the trained model's, in every state.
+        self.explainers = {
+            name: with_own_layer(explainer, model, x[:1], target[:1]) for name, explainer in explainers.items()
+        }
+        self.pairs = foldable(model, x) if not _looks_inside(self.explainers.values(), model) else ()
         self.trained: dict[str, Tensor] = {}
         self.sets: dict[str, int] = dict.fromkeys(explainers, 1)
         self.draws: dict[str, bool] = {}
+        self.tried: dict[tuple[State, str], Tensor] = {}
         self.memory = {name: Memory(int(cache_mib * 2**20 / len(explainers))) for name in explainers}
+
+    def network(self, state: State) -> nn.Module:
+        """A network with the weights of a state, batch norms folded; no explainer asks for gradients by weights."""
+        with self.randomizer.at(state) as model:
+            found = fold(model, self.pairs).eval()
+        for p in found.parameters():
+            p.requires_grad_(False)
+        return found
 
     def maps(self, name: str, model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
         """Maps of rows, shape (rows, *spatial)."""
@@ -179,13 +194,15 @@ class _Engine:
 
     def trained_maps(self) -> None:
         """Explain the trained model; what its layers compute on the way is kept."""
-        layers = [name for names in self.randomizer.layers.values() for name in names]
-        with self.randomizer.at(State()) as model:
-            for name, memory in self.memory.items():
-                # A layer that the method chooses is the trained model's, in every state.
-                self.explainers[name] = with_own_layer(self.explainers[name], model, self.x[:1], self.target[:1])
-                with memory.recording(model, layers):
-                    self.trained[name] = self.maps(name, model, self.x, self.target)
+        layers = self._modules(list(self.randomizer.layers))
+        model = self.network(State())
+        for name, memory in self.memory.items():
+            with memory.recording(model, layers):
+                self.trained[name] = self.maps(name, model, self.x, self.target)
+
+    def _modules(self, layers: Sequence[str]) -> list[str]:
+        folded = {norm for _, norm in self.pairs}
+        return [name for layer in layers for name in self.randomizer.layers[layer] if name not in folded]
 
     def most_sets(self) -> int:
         """Weight sets that run together at most."""
@@ -193,23 +210,13 @@ class _Engine:
         size = sum(p.numel() * p.element_size() for p in model.parameters())
         return max(1, min(_MOST_SETS, _SETS_BYTES // max(size, 1))) if stackable(model) else 1
 
-    def plain(self, name: str, state: State) -> Tensor:
+    def plain(self, name: str, state: State, model: nn.Module) -> Tensor:
         """Maps of one weight set."""
         changed = self.randomizer.changed(state)
         order = list(self.randomizer.layers)
         unchanged = order[: min((order.index(layer) for layer in changed), default=len(order))]
-        modules = [module for layer in unchanged for module in self.randomizer.layers[layer]]
-        memory = self.memory[name]
-        with self.randomizer.at(state) as model, memory.reusing(model, modules) if modules else nullcontext():
+        with self.memory[name].reusing(model, self._modules(unchanged)):
             return self.maps(name, model, self.x, self.target)
-
-    def copies(self, states: Sequence[State]) -> list[nn.Module]:
-        """Networks with the weights of some states."""
-        found = []
-        for state in states:
-            with self.randomizer.at(state) as model:
-                found.append(copy.deepcopy(model))
-        return found
 
     def together(self, name: str, models: Sequence[nn.Module]) -> Tensor:
         """Maps of several weight sets, shape (sets, rows, *spatial), so many at once as `sets` says."""
@@ -227,34 +234,42 @@ class _Engine:
         some = plan.keys[plan.groups[0]] if plan.groups else ()
         if len(some) < 2:
             return
-        models = self.copies(some)
+        models = [self.network(state) for state in some]
         for name in self.explainers:
             if self.draws[name]:
                 continue
-            self.plain(name, some[0])  # warm
             start = time.perf_counter()
-            expected = torch.stack([self.plain(name, state) for state in some[:2]])
+            expected = torch.stack([self.plain(name, *both) for both in zip(some[:2], models[:2], strict=True)])
             alone = (time.perf_counter() - start) / 2
-            self.sets[name] = self._sets_at_once(name, models, expected, alone if faster else None)
+            if not faster or alone < _SMALL_S:
+                found = self._sets_at_once(name, models, expected, alone if faster else None)
+                if found is not None:
+                    self.tried[some[0], name] = found
 
-    def _sets_at_once(self, name: str, models: Sequence[nn.Module], expected: Tensor, alone: float | None) -> int:
-        """The largest number of sets that gives the same maps as each alone, in less time; 1 where there is none."""
+    def _sets_at_once(
+        self, name: str, models: Sequence[nn.Module], expected: Tensor, alone: float | None
+    ) -> Tensor | None:
+        """Sets `sets` to the largest number that gives the same maps as each alone, in less time; else to 1.
+
+        Returns the first maps, where they are those of all models.
+        """
         at_once = len(models)
         while at_once > 1:
             self.sets[name] = at_once
             try:
-                found = self.together(name, models[:at_once])
                 start = time.perf_counter()
-                again = self.together(name, models[:at_once])
+                found = self.together(name, models[:at_once])
             except RowsSplitError:  # too many for the budget
                 at_once //= 2
                 continue
             except Exception:  # a method that looks at its rows, say: each alone has just shown that all else is well
-                return 1
+                break
             each = (time.perf_counter() - start) / at_once
-            same = _same(found[:2], expected) and torch.equal(found, again)
-            return at_once if same and (alone is None or each < alone) else 1
-        return 1
+            if _same(found[:2], expected) and (alone is None or each < alone):
+                return found if at_once == len(models) else None
+            break
+        self.sets[name] = 1
+        return None
 
     def run(
         self, plan: _Plan, kept_states: Sequence[State], folder: Folder | None, shape: tuple[int, ...],
@@ -281,27 +296,29 @@ class _Engine:
 
     def group(self, states: Sequence[State], keep: Sequence[bool]) -> dict[str, Tensor]:
         """Values of some weight sets, and maps of those to be kept: "values/NAME" (sets, measures, rows), ..."""
-        stacks = [name for name, sets in self.sets.items() if sets > 1]
-        models = self.copies(states) if stacks else []
+        models = [self.network(state) for state in states]
         found: dict[str, Tensor] = {}
-        for name in self.explainers:
-            if name in stacks:
-                maps: Sequence[Tensor] = list(self.together(name, models))
+        for name, sets in self.sets.items():
+            if sets > 1:
+                known = self.tried.pop((states[0], name), None)
+                maps: Sequence[Tensor] = list(self.together(name, models) if known is None else known)
             else:
-                maps = [self.plain(name, state) for state in states]
-            found[f"values/{name}"] = torch.stack([self.compared(name, m) for m in maps])
+                maps = [self.plain(name, *both) for both in zip(states, models, strict=True)]
+            found[f"values/{name}"] = self.compared(name, torch.stack(list(maps)))
             found |= {f"maps/{name}/{place}": m.cpu() for place, m in enumerate(maps) if keep[place]}
         return found
 
     def compared(self, name: str, maps: Tensor) -> Tensor:
-        """Similarities to the trained model's maps, shape (measures, rows)."""
-        return torch.stack([similarity(maps, self.trained[name], kind, keep).cpu() for kind, keep in self.measures])
+        """Similarities of maps (sets, rows, *spatial) to the trained model's, shape (sets, measures, rows)."""
+        trained = self.trained[name].expand(maps.shape)
+        found = [similarity(maps.flatten(0, 1), trained.flatten(0, 1), *both).cpu() for both in self.measures]
+        return torch.stack([values.reshape(maps.shape[:2]) for values in found], 1)
 
     def _result(
         self, plan: _Plan, kept_states: Sequence[State], values: Mapping[Any, Mapping[str, Tensor]],
         kept: Mapping[Any, Mapping[str, Tensor]], shape: tuple[int, ...],
     ) -> Sweep:  # fmt: skip
-        own = {name: self.compared(name, maps) for name, maps in self.trained.items()}
+        own = {name: self.compared(name, maps[None])[0] for name, maps in self.trained.items()}
         key_of = self.randomizer.key
 
         def of(name: str, state: State) -> Tensor:
@@ -322,6 +339,18 @@ class _Engine:
             kept={key: m.reshape(*shape, *m.shape[1:]) for key, m in maps.items()},
             ways={name: "stacked" if sets > 1 else "plain" for name, sets in self.sets.items()},
         )
+
+
+def _looks_inside(explainers: Iterable[Explainer], model: nn.Module) -> bool:
+    """Whether one may read the output of a layer that folding changes: not ours by name, or told such a layer."""
+    layers = (nn.ReLU, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.Sequential)
+    for explainer in explainers:
+        name, options = explainer if isinstance(explainer, tuple) else (explainer, {})
+        layer = options.get("layer")
+        module = model.get_submodule(layer.partition("#")[0]) if isinstance(layer, str) else layer
+        if not isinstance(name, str) or (module is not None and not isinstance(module, layers)):
+            return True
+    return False
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

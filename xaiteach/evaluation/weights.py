@@ -213,11 +213,11 @@ def _fresh(
             f"randomization: with init='own' a layer must have reset_parameters; {name!r}, a {type(module).__name__}, "
             "has none. Try init='shuffle'."
         )
-    other = copy.deepcopy(module)
-    with torch.random.fork_rng(devices=_cuda(trained)), torch.no_grad():
-        torch.manual_seed(generator.initial_seed())  # a module draws from the global state
+    other = copy.deepcopy(module).cpu()  # the same draw wherever the model is
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(generator.initial_seed())  # a module draws from the global state
         other.reset_parameters()  # type: ignore[operator]
-    return {key: value.detach().clone() for key, value in _own(other).items()}
+    return {key: value.detach().to(trained[key]) for key, value in _own(other).items()}
 
 
 def _shuffled(value: Tensor, generator: torch.Generator) -> Tensor:
@@ -236,10 +236,6 @@ def _generator(name: str, seed: int) -> torch.Generator:
     """Generator of a layer and a seed: of their names, so that it does not depend on the process."""
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-
-
-def _cuda(tensors: Mapping[str, Tensor]) -> list[torch.device]:
-    return [t.device for t in tensors.values() if t.is_cuda][:1]
 
 
 def _own(module: nn.Module) -> dict[str, Tensor]:
