@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import captum.attr
 import helpers_attribution as h
+import helpers_oracles as o
 import pytest
 import torch
 from hypothesis import given, settings
@@ -38,7 +39,7 @@ def test_grad_cam_equals_captums_to_rounding(rank: int, head: str, relu: bool) -
     net, x, c = h.conv_net(rank, head), h.batch(3, rank), h.targets(3)
     found = explain(net, x, c, "grad_cam", relu=relu).values
     oracle = captum.attr.LayerGradCam(net.eval(), net[5]).attribute(x, c, relu_attributions=relu)
-    torch.testing.assert_close(found, oracle.detach(), atol=1e-12, rtol=1e-12)  # float64 rounding
+    o.agreed("grad_cam", "Captum LayerGradCam", found, oracle.detach(), 1e-12)  # float64 rounding
 
 
 @pytest.mark.parametrize("rank", RANKS)

@@ -9,6 +9,7 @@ from typing import Any
 
 import captum.attr
 import helpers_attribution as h
+import helpers_oracles as o
 import numpy as np
 import pytest
 import torch
@@ -201,9 +202,9 @@ def test_hirescam_is_the_papers_formula(rank: int, output: str) -> None:
 def test_hirescam_equals_pytorch_grad_cams(head: str) -> None:
     net, x, c = h.conv_net(2, head).eval(), h.batch(3), h.targets(3)
     A, g = taken(HiResCAM, net, x, c)
-    found = explain(net, x, c, "hirescam", relu=False).values[:, 0].numpy()
+    found = explain(net, x, c, "hirescam", relu=False).values[:, 0]
     oracle = HiResCAM(net, [net[5]]).get_cam_image(x, net[5], [], A, g, False)
-    np.testing.assert_allclose(found, oracle, atol=1e-15, rtol=1e-12)  # float64 rounding
+    o.agreed("hirescam", "grad-cam HiResCAM", found, torch.as_tensor(oracle), 1e-12)  # float64 rounding
 
 
 @pytest.mark.parametrize("rank", RANKS)
@@ -268,7 +269,7 @@ def test_grad_cam_pp_equals_pytorch_grad_cams(head: str) -> None:
     weights = oracle.get_cam_weights(x, net[5], [], A, g)
     expected = torch.einsum("nk,nkij->nij", torch.as_tensor(weights), torch.as_tensor(A))
     found = explain(net, x, c, "grad_cam_pp").values[:, 0]
-    assert float((found - expected).abs().max() / expected.abs().max()) < 2e-7  # methods.md; its added number
+    o.agreed("grad_cam_pp", "grad-cam GradCAMPlusPlus", found, expected, 2e-7)  # its added number
 
 
 def test_grad_cam_pp_gets_the_papers_weights_though_gradients_are_tiny() -> None:
@@ -370,7 +371,7 @@ def test_guided_grad_cam_equals_captums_resized_linearly(rank: int, mode: str, h
         expected = oracle.attribute(x.requires_grad_(), c, interpolate_mode=mode)
         nearest = oracle.attribute(x, c)  # "nearest"
     scale = float(expected.detach().abs().max())
-    torch.testing.assert_close(found, expected.detach(), atol=1e-12 * scale, rtol=1e-12)  # float64 rounding
+    o.agreed("guided_grad_cam", "Captum GuidedGradCam", found, expected.detach(), 1e-12)  # float64 rounding
     assert (found - nearest.detach()).abs().max() > 0.01 * scale  # Captum's default is another map
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import helpers_attribution as h
+import helpers_oracles as o
 import lime.lime_image as lime_image
 import numpy as np
 import pytest
@@ -58,6 +59,7 @@ def test_lime_equals_the_lime_packages_image_explainer(
         coef, _ = by_the_lime_package(x[i].numpy(), where, masks, classifier, monkeypatch, **extra)
         # Both in float64; a convolution in another layout and sums of 60 in another order.
         np.testing.assert_allclose(a.values[i, 0], coef[where], atol=1e-12, rtol=0)
+        o.agreed("lime", "lime LimeImageExplainer, same masks", a.values[i, 0], torch.as_tensor(coef[where]), 1e-10)
         assert np.abs(coef).max() > 1e-4
 
 
