@@ -33,6 +33,7 @@ _FOLDERS = ("notebooks", "exercises")
 
 _ADVICE = {
     "torchvision": "install a torchvision built for your torch: pip install --upgrade torch torchvision",
+    "sklearn": "pip install scikit-learn",
     "jupytext": 'install the authoring tools: pip install "xaiteach[author]"',
     "hatchling": 'install the authoring tools: pip install "xaiteach[author]"',
 }

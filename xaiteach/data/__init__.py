@@ -6,19 +6,27 @@
 """
 
 from xaiteach.data.crops import SOURCES, Crops, Pair, Source, crops
+from xaiteach.data.digits import Digits, digits
+from xaiteach.data.folders import KINDS, Folder, Kind, folder
 from xaiteach.data.mnist1d import Mnist1D, mnist1d, templates
 from xaiteach.data.scenes import OBJECTS, SCENES, Scenes, scenes
 
 __all__ = [
+    "KINDS",
     "OBJECTS",
     "SCENES",
     "SOURCES",
     "Crops",
+    "Digits",
+    "Folder",
+    "Kind",
     "Mnist1D",
     "Pair",
     "Scenes",
     "Source",
     "crops",
+    "digits",
+    "folder",
     "mnist1d",
     "scenes",
     "templates",
