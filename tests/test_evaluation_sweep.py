@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import xaiteach.evaluation.sweep as engine
 from xaiteach import explain
 from xaiteach.attribution import methods
 from xaiteach.errors import OptionError, ShapeError
-from xaiteach.evaluation import sweep as engine
 from xaiteach.evaluation.fold import fold, foldable
 from xaiteach.evaluation.similarity import similarity
 from xaiteach.evaluation.stacked import RowsSplitError, stackable, stacked
-from xaiteach.evaluation.sweep import sweep
+from xaiteach.evaluation.sweep import run_sweep
 from xaiteach.evaluation.weights import Randomizer, State, layers_of, states
 
 DOUBLE = torch.float64
@@ -60,14 +60,14 @@ def test_every_method_gives_what_the_loop_gives(method: str) -> None:
         net = h.conv_net(1, "gap").eval()
         randomizer = Randomizer(net, layers_of(net, x))
     options = options_of(method, x)
-    found = sweep(randomizer, x, CLASSES, {"it": (method, options)}, chosen, measures=MEASURES, stack=True)
+    found = run_sweep(randomizer, x, CLASSES, {"it": (method, options)}, chosen, measures=MEASURES, stack=True)
     expected = naive(randomizer, x, method, options, chosen)
     torch.testing.assert_close(found.values["it"], expected, atol=1e-10, rtol=0.0)
 
 
 def test_the_trained_model_is_like_itself_and_the_others_are_not() -> None:
     randomizer, x, chosen = setting()
-    found = sweep(randomizer, x, CLASSES, ["saliency", "grad_cam"], chosen)
+    found = run_sweep(randomizer, x, CLASSES, ["saliency", "grad_cam"], chosen)
     for name in found.explainers:
         assert torch.equal(found.values[name][0], torch.ones(1, 3, 2, dtype=DOUBLE))
         assert (found.values[name][1:] < 0.999).any()
@@ -85,7 +85,7 @@ def test_neither_stacking_nor_budget_nor_cache_changes_a_number(
 ) -> None:
     randomizer, x, chosen = setting()
     explainers = ["saliency", "grad_cam", "lrp_zplus", ("smoothgrad", {"n_samples": 3}), "deeplift", "occlusion"]
-    found = sweep(
+    found = run_sweep(
         randomizer, x, CLASSES, explainers, chosen, measures=MEASURES, stack=stack, budget_mib=budget_mib,
         cache_mib=cache_mib,
     )  # fmt: skip
@@ -98,7 +98,7 @@ def test_neither_stacking_nor_budget_nor_cache_changes_a_number(
 def test_what_can_be_stacked_is_and_what_draws_or_pairs_is_not() -> None:
     randomizer, x, chosen = setting()
     explainers = ["saliency", "guided_backprop", "lrp_zplus", "grad_cam", ("smoothgrad", {"n_samples": 2}), "deeplift"]
-    found = sweep(randomizer, x, CLASSES, explainers, chosen, stack=True)
+    found = run_sweep(randomizer, x, CLASSES, explainers, chosen, stack=True)
     stacked_ones = {name for name, way in found.ways.items() if way == "stacked"}
     assert {"saliency", "guided_backprop", "lrp_zplus"} <= stacked_ones
     assert not {"deeplift"} & stacked_ones
@@ -108,8 +108,8 @@ def test_what_can_be_stacked_is_and_what_draws_or_pairs_is_not() -> None:
 def test_the_order_of_states_and_explainers_changes_nothing() -> None:
     randomizer, x, chosen = setting()
     names = ["saliency", ("smoothgrad", {"n_samples": 3}), "random_map"]
-    there = sweep(randomizer, x, CLASSES, names, chosen)
-    back = sweep(randomizer, x, CLASSES, names[::-1], chosen[::-1])
+    there = run_sweep(randomizer, x, CLASSES, names, chosen)
+    back = run_sweep(randomizer, x, CLASSES, names[::-1], chosen[::-1])
     for name in there.explainers:
         torch.testing.assert_close(there.values[name], back.values[name].flip(0), atol=1e-10, rtol=0.0)
 
@@ -119,7 +119,7 @@ def test_a_killed_sweep_goes_on_after_its_last_group(tmp_path: Path, monkeypatch
     explainers = ["saliency", ("smoothgrad", {"n_samples": 3})]
     monkeypatch.setattr(engine, "_MOST_SETS", 3)
     options = {"folder": tmp_path / "it", "keep": lambda state: state.seed == 0, "stack": True}
-    whole = sweep(randomizer, x, CLASSES, explainers, chosen, **{**options, "folder": tmp_path / "other"})
+    whole = run_sweep(randomizer, x, CLASSES, explainers, chosen, **{**options, "folder": tmp_path / "other"})
     groups, group = [], engine._Engine.group
 
     def killed(self: Any, some: Any, keep: Any) -> Any:
@@ -130,9 +130,9 @@ def test_a_killed_sweep_goes_on_after_its_last_group(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(engine._Engine, "group", killed)
     with pytest.raises(KeyboardInterrupt):
-        sweep(randomizer, x, CLASSES, explainers, chosen, **options)
+        run_sweep(randomizer, x, CLASSES, explainers, chosen, **options)
     assert len(list((tmp_path / "it").glob("part-*"))) == 2
-    again = sweep(randomizer, x, CLASSES, explainers, chosen, **options)
+    again = run_sweep(randomizer, x, CLASSES, explainers, chosen, **options)
     all_groups = len(list((tmp_path / "it").glob("part-*")))
     assert len(groups) == 3 + all_groups - 2
     for name in whole.explainers:
@@ -143,20 +143,20 @@ def test_a_killed_sweep_goes_on_after_its_last_group(tmp_path: Path, monkeypatch
 
 def test_a_part_that_is_not_whole_is_computed_again(tmp_path: Path) -> None:
     randomizer, x, chosen = setting()
-    first = sweep(randomizer, x, CLASSES, "saliency", chosen, folder=tmp_path)
+    first = run_sweep(randomizer, x, CLASSES, "saliency", chosen, folder=tmp_path)
     part = next(tmp_path.glob("part-*"))
     part.write_bytes(part.read_bytes()[:100])
-    again = sweep(randomizer, x, CLASSES, "saliency", chosen, folder=tmp_path)
+    again = run_sweep(randomizer, x, CLASSES, "saliency", chosen, folder=tmp_path)
     assert torch.equal(first.values["saliency"], again.values["saliency"])
 
 
 def test_a_folder_of_another_sweep_is_refused(tmp_path: Path) -> None:
     randomizer, x, chosen = setting()
-    sweep(randomizer, x, CLASSES, "saliency", chosen, folder=tmp_path)
+    run_sweep(randomizer, x, CLASSES, "saliency", chosen, folder=tmp_path)
     with h.fails(OptionError, "`folder` must be new", "another explainers"):
-        sweep(randomizer, x, CLASSES, "input_x_gradient", chosen, folder=tmp_path)
+        run_sweep(randomizer, x, CLASSES, "input_x_gradient", chosen, folder=tmp_path)
     with h.fails(OptionError, "another images"):
-        sweep(randomizer, x + 1, CLASSES, "saliency", chosen, folder=tmp_path)
+        run_sweep(randomizer, x + 1, CLASSES, "saliency", chosen, folder=tmp_path)
 
 
 def test_prefixes_are_reused_where_nothing_comes_back_through_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_prefixes_are_reused_where_nothing_comes_back_through_them(monkeypatch: 
     monkeypatch.setattr(
         engine._Engine, "__init__", lambda self, *a, **k: (engines.append(self), made(self, *a, **k))[1]
     )
-    sweep(randomizer, x, CLASSES, ["saliency", "grad_cam", "occlusion"], chosen, stack=False)
+    run_sweep(randomizer, x, CLASSES, ["saliency", "grad_cam", "occlusion"], chosen, stack=False)
     reused = {name: memory.reused for name, memory in engines[0].memory.items()}
     assert reused["saliency"] == 0  # its gradient has to come back through every layer
     assert reused["grad_cam"] >= 8
@@ -177,16 +177,16 @@ def test_the_model_is_left_as_it_was() -> None:
     net, x = h.conv_net(1), h.batch(3, 1)
     before = h.Snapshot(net)
     layers = layers_of(net, x)
-    sweep(Randomizer(net, layers), x, CLASSES, ["saliency", "lrp_zplus"], states(list(layers), seeds=1))
+    run_sweep(Randomizer(net, layers), x, CLASSES, ["saliency", "lrp_zplus"], states(list(layers), seeds=1))
     assert before.changes() == []
 
 
 def test_bad_measures_and_targets_are_refused() -> None:
     randomizer, x, chosen = setting()
     with h.fails(OptionError, "a measure must be", "ssim"):
-        sweep(randomizer, x, CLASSES, "saliency", chosen, measures=[("sim", "all")])
+        run_sweep(randomizer, x, CLASSES, "saliency", chosen, measures=[("sim", "all")])
     with h.fails(ShapeError, "`target` must hold", "(2, 2)"):
-        sweep(randomizer, x, CLASSES[:2], "saliency", chosen)
+        run_sweep(randomizer, x, CLASSES[:2], "saliency", chosen)
 
 
 # Stacked networks
@@ -279,5 +279,5 @@ def test_an_explainer_that_may_look_inside_keeps_the_network_whole() -> None:
         seen.append(isinstance(model.get_submodule("4"), nn.BatchNorm1d))
         return explain(model, x, target, "saliency").map
 
-    sweep(randomizer, x, CLASSES, [mine], chosen, stack=False)
+    run_sweep(randomizer, x, CLASSES, [mine], chosen, stack=False)
     assert all(seen)

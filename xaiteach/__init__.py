@@ -13,10 +13,21 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Attribution", "__version__", "attribution", "checks", "data", "explain", "lime", "models", "plots"]
+__all__ = [
+    "Attribution",
+    "__version__",
+    "attribution",
+    "checks",
+    "data",
+    "evaluation",
+    "explain",
+    "lime",
+    "models",
+    "plots",
+]
 
 _NAMES = {"explain": "attribution", "Attribution": "attribution"}
-_MODULES = ("attribution", "checks", "data", "lime", "models", "plots")
+_MODULES = ("attribution", "checks", "data", "evaluation", "lime", "models", "plots")
 
 
 def __getattr__(name: str) -> Any:

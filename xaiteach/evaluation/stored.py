@@ -84,7 +84,7 @@ def _difference(there: Path, plan: Mapping[str, Any]) -> str:
 
 def fingerprint(
     randomizer: Randomizer, x: Tensor, target: Tensor, explainers: Mapping[str, Any], measures: Sequence[Any],
-    seed: int, states: Sequence[State],
+    seed: Sequence[Any], states: Sequence[State],
 ) -> dict[str, Any]:  # fmt: skip
     """What makes two sweeps the same: weights, images, classes, explainers by name and options, states, measures."""
     model = hashlib.sha256()
@@ -100,7 +100,7 @@ def fingerprint(
         "layers": {name: list(modules) for name, modules in randomizer.layers.items()},
         "initialisation": [randomizer.init, randomizer.bottom_up],
         "measures": [list(measure) for measure in measures],
-        "seed": seed,
+        "seed": list(seed),
         "torch": torch.__version__.split("+")[0],
     }
 

@@ -35,9 +35,9 @@ from xaiteach.evaluation.prefix import Memory
 from xaiteach.evaluation.similarity import KEEPS, SIMILARITIES, similarity
 from xaiteach.evaluation.stacked import RowsSplitError, stackable, stacked
 from xaiteach.evaluation.stored import Folder, fingerprint
-from xaiteach.evaluation.weights import Randomizer, State
+from xaiteach.evaluation.weights import Randomizer, State, seeded
 
-__all__ = ["Measure", "Sweep", "sweep"]
+__all__ = ["Measure", "Sweep", "run_sweep"]
 
 Measure = tuple[str, str]
 """(similarity, what is kept): ("ssim", "all")."""
@@ -73,7 +73,7 @@ class Sweep:
     ways: Mapping[str, str] = field(default_factory=dict)
 
 
-def sweep(
+def run_sweep(
     randomizer: Randomizer,
     x: Tensor,
     target: Tensor,
@@ -84,6 +84,7 @@ def sweep(
     keep: Callable[[State], bool] = lambda _: False,
     seed: int = 0,
     folder: str | Path | None = None,
+    paired: bool = True,
     stack: bool | None = None,
     budget_mib: float | None = None,
     cache_mib: float = 256.0,
@@ -99,7 +100,9 @@ def sweep(
         states : what to compute; the trained model need not be among them.
         measures : (similarity, keep) pairs, see `similarity`.
         keep : whether a state's maps are kept, for pictures.
-        seed : int. What random explainers draw from starts there, for every weight set.
+        seed : int. What random explainers draw from starts there.
+        paired : bool. Every weight set gets the same draws, so that what differs is the weights' doing; noise that
+            looks at no model then never changes. False: draws of its own for each, by which such noise changes all.
         folder : where finished groups are written, and read from when the same sweep runs again; None: nowhere.
         stack : None: weight sets are stacked where a trial shows that it is faster; True: wherever it gives the same
             maps; False: never.
@@ -118,12 +121,14 @@ def sweep(
     chosen = _checked_measures(measures)
     rows, classes, shape = _rows(x, target)
     engine = _Engine(randomizer, rows, classes, named, chosen, seed, budget_mib, cache_mib)
+    engine.paired = paired
     kept_states = [state for state in states if keep(state)]
     plan = _Plan.of(randomizer, states, engine.most_sets() if stack is not False else 1)
     engine.trained_maps()
     if stack is not False:
         engine.choose(plan, faster=stack is None)
-    held = Folder(folder, fingerprint(randomizer, rows, classes, named, chosen, seed, states)) if folder else None
+    plan_told = fingerprint(randomizer, rows, classes, named, chosen, [seed, paired], states)
+    held = Folder(folder, plan_told) if folder else None
     return engine.run(plan, kept_states, held, shape, progress)
 
 
@@ -170,6 +175,7 @@ class _Engine:
             name: with_own_layer(explainer, model, x[:1], target[:1]) for name, explainer in explainers.items()
         }
         self.pairs = foldable(model, x) if not _looks_inside(self.explainers.values(), model) else ()
+        self.paired = True
         self.trained: dict[str, Tensor] = {}
         self.sets: dict[str, int] = dict.fromkeys(explainers, 1)
         self.draws: dict[str, bool] = {}
@@ -184,9 +190,9 @@ class _Engine:
             p.requires_grad_(False)
         return found
 
-    def maps(self, name: str, model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-        """Maps of rows, shape (rows, *spatial)."""
-        generator = torch.Generator().manual_seed(self.seed)
+    def maps(self, name: str, model: nn.Module, x: Tensor, target: Tensor, own: str = "") -> Tensor:
+        """Maps of rows, shape (rows, *spatial); `own` names draws of their own."""
+        generator = seeded(own, self.seed) if own else torch.Generator().manual_seed(self.seed)
         before = generator.get_state()
         found = maps_of(self.explainers[name], model, x, target, generator=generator, budget_mib=self.budget_mib)
         self.draws[name] = not torch.equal(before, generator.get_state())
@@ -216,7 +222,7 @@ class _Engine:
         order = list(self.randomizer.layers)
         unchanged = order[: min((order.index(layer) for layer in changed), default=len(order))]
         with self.memory[name].reusing(model, self._modules(unchanged)):
-            return self.maps(name, model, self.x, self.target)
+            return self.maps(name, model, self.x, self.target, "" if self.paired else str(state))
 
     def together(self, name: str, models: Sequence[nn.Module]) -> Tensor:
         """Maps of several weight sets, shape (sets, rows, *spatial), so many at once as `sets` says."""

@@ -22,7 +22,7 @@ from xaiteach.attribution.isolation import leaves_no_trace
 from xaiteach.errors import ModelError, OptionError, unknown
 from xaiteach.guards import check_model
 
-__all__ = ["INITS", "MODES", "Randomizer", "State", "layers_of", "states"]
+__all__ = ["INITS", "MODES", "Randomizer", "State", "layers_of", "seeded", "states"]
 
 MODES = ("cascading", "independent")
 INITS = ("own", "he", "shuffle")
@@ -178,7 +178,7 @@ class Randomizer:
         for name in self.layers[layer]:
             module = self.model.get_submodule(name)
             trained = {key: self._trained[_join(name, key)] for key in _own(module)}
-            fresh = _fresh(module, trained, self.init, _generator(name, seed), name)
+            fresh = _fresh(module, trained, self.init, seeded(name, seed), name)
             found |= {_join(name, key): value for key, value in fresh.items()}
         return found
 
@@ -232,8 +232,8 @@ def _he(value: Tensor, generator: torch.Generator) -> Tensor:
     return found
 
 
-def _generator(name: str, seed: int) -> torch.Generator:
-    """Generator of a layer and a seed: of their names, so that it does not depend on the process."""
+def seeded(name: str, seed: int) -> torch.Generator:
+    """Generator of a name and a seed, the same in every process."""
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
