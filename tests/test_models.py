@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import re
@@ -33,6 +34,44 @@ def energy_share(model, pair):
     return float(heat[torch.from_numpy(pair.mask)].sum() / heat.sum())
 
 
+FLOORS = {"convnet1d": 0.90, "vgg64_narrow": 0.90, "vgg64_narrow_scenes": 0.90}
+
+
+def split_of(name):
+    if name == "convnet1d":
+        return data.mnist1d().tensors("test")
+    return data.scenes("test").tensors("scene" if name.endswith("scenes") else "object")
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_nets_of_the_evaluation_reach_their_accuracy(name):
+    x, y = split_of(name)
+    reached = models.fitting.accuracy(models.load(name), x, y)
+    assert reached >= FLOORS[name]
+    assert abs(reached - models.provenance(name)["test_accuracy"]) <= 0.01  # as below
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_packaged_nets_are_small_and_their_provenance_is_whole(name):
+    facts = models.provenance(name)
+    content = (WEIGHTS / f"{name}.safetensors").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == facts["sha256"]
+    assert len(content) <= 2 * 2**20
+    assert facts["licence"] == "Apache-2.0"
+    assert facts["parameters"] == sum(p.numel() for p in models.load(name).parameters())
+    text = (WEIGHTS / "README.md").read_text(encoding="utf-8")
+    assert f"## {name} (" in text
+    assert f"{facts['parameters']:,} parameters" in text
+    assert f"accuracy {facts['test_accuracy']:.3f}".replace("0.", ".") in text
+
+
+def test_the_scenes_net_knows_a_scene_with_its_object_without_it_and_with_a_common_one():
+    net, d = models.load("vgg64_narrow_scenes"), data.scenes("test")
+    y = torch.tensor(d.scene)
+    for x in (d.x, d.background, d.common().x):
+        assert models.fitting.accuracy(net, torch.tensor(x), y) >= 0.9
+
+
 def test_packaged_weights_reach_the_stated_accuracy(crops_cnn):
     x, y = data.crops("test").tensors()
     with torch.no_grad():
@@ -50,8 +89,6 @@ def test_stated_accuracy_is_the_same_in_every_place():
 
 
 def test_packaged_weights_are_the_file_that_the_provenance_describes():
-    import hashlib
-
     facts = json.loads((WEIGHTS / "crops_cnn.json").read_text(encoding="utf-8"))
     content = (WEIGHTS / "crops_cnn.safetensors").read_bytes()
     assert hashlib.sha256(content).hexdigest() == facts["sha256"]
@@ -121,7 +158,8 @@ def test_same_seed_same_network_and_global_random_state_untouched(name):
     assert torch.equal(torch.get_rng_state(), state)
     for key, value in a.state_dict().items():
         assert torch.equal(value, b.state_dict()[key])
-    assert not torch.equal(a.classifier.weight, c.classifier.weight)
+    weights = [key for key, value in a.state_dict().items() if value.ndim > 1]
+    assert not any(torch.equal(a.state_dict()[key], c.state_dict()[key]) for key in weights)
 
 
 def test_loading_twice_gives_two_networks(crops_cnn):
@@ -158,7 +196,7 @@ def test_unknown_model_lists_the_known_ones():
 def test_loading_without_packaged_weights_asks_for_a_seed():
     with pytest.raises(OptionError, match=re.escape("Try load('flat_head', seed=0)")):
         models.load("flat_head")
-    with pytest.raises(OptionError, match="Known: crops_cnn"):
+    with pytest.raises(OptionError, match="Known: convnet1d, crops_cnn"):
         models.provenance("flat_head")
 
 

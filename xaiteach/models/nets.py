@@ -7,14 +7,15 @@ came for.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 Net = TypeVar("Net", bound=nn.Module)
 
-__all__ = ["CropsCNN", "FlatHead", "crops_cnn", "flat_head", "flat_head_blank"]
+__all__ = ["CropsCNN", "FlatHead", "Stack", "crops_cnn", "flat_head", "flat_head_blank", "initialised"]
 
 
 class CropsCNN(nn.Module):
@@ -57,6 +58,15 @@ class CropsCNN(nn.Module):
         return logits
 
 
+class Stack(nn.Sequential):
+    """Named layers one after the other; a slice of them is a plain `nn.Sequential` of the same layers."""
+
+    def __getitem__(self, index: slice | int) -> Any:
+        if isinstance(index, slice):  # torch's own would call the constructor of the net
+            return nn.Sequential(OrderedDict(list(self._modules.items())[index]))
+        return super().__getitem__(index)
+
+
 class FlatHead(nn.Module):
     """One convolution, ReLU, flatten, dense: the homework's s = V vec(A) + b, with 4 maps A of 8 x 8 and 3 classes.
 
@@ -77,12 +87,12 @@ class FlatHead(nn.Module):
 
 def crops_cnn(rng: torch.Generator) -> CropsCNN:
     """Untrained classifier of the ten crops, drawn from `rng`."""
-    return _initialised(CropsCNN, rng)
+    return initialised(CropsCNN, rng)
 
 
 def flat_head(rng: torch.Generator) -> FlatHead:
     """Untrained flatten-head net, drawn from `rng`."""
-    return _initialised(FlatHead, rng)
+    return initialised(FlatHead, rng)
 
 
 def flat_head_blank(rng: torch.Generator) -> FlatHead:
@@ -90,7 +100,7 @@ def flat_head_blank(rng: torch.Generator) -> FlatHead:
 
     The score of class 2 still depends on the maps: it weighs the right half of each against the left.
     """
-    net = _initialised(FlatHead, rng)
+    net = initialised(FlatHead, rng)
     with torch.no_grad():
         # Multiples of 1/256 below 1 add without rounding in any order, so the means are 0 and not merely small.
         left = (net.classifier.weight[2].reshape(4, 8, 8)[:, :, :4] * 256).round().clamp(-255, 255) / 256
@@ -98,16 +108,24 @@ def flat_head_blank(rng: torch.Generator) -> FlatHead:
     return net
 
 
-def _initialised(kind: type[Net], rng: torch.Generator) -> Net:
-    """Net with He-normal weights and zero biases from `rng`; the global random state is not touched."""
+def initialised(kind: Callable[[], Net], rng: torch.Generator) -> Net:
+    """Net with He-normal weights and zero biases from `rng`, in eval mode; the global random state is not touched.
+
+    A layer named `classifier` is drawn with variance 1 / fan-in, since no ReLU follows it; batch norms start as
+    the identity.
+    """
     with torch.device("meta"):  # torch's own initialisation would draw from the global state
         net = kind()
     net.to_empty(device="cpu")
-    for name, parameter in net.named_parameters():
-        if name.endswith("bias"):
-            nn.init.zeros_(parameter)
-        elif name.startswith("classifier"):
-            nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5, generator=rng)
-        else:
-            nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=rng)
+    for name, module in net.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.reset_parameters()
+            continue
+        for kind_of, parameter in module.named_parameters(recurse=False):
+            if kind_of == "bias":
+                nn.init.zeros_(parameter)
+            elif name == "classifier":
+                nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5, generator=rng)
+            else:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=rng)
     return net.eval()

@@ -19,6 +19,7 @@ __all__ = ["ModelCard", "available", "build", "card", "load", "provenance"]
 
 _WEIGHTS = Path(__file__).parent / "weights"
 _CROPS = ("astronaut", "brick", "cat", "coffee", "grass", "gravel", "retina", "rocket", "stars", "tissue")
+_DIGITS = tuple(str(digit) for digit in range(10))
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,54 @@ _CARDS = {
             False,
             "flat_head whose class 2 is blank in Grad-CAM",
         ),
+        ModelCard(
+            "convnet1d",
+            "xaiteach.models.convnet1d:convnet1d",
+            (1, 40),
+            _DIGITS,
+            True,
+            "three 1-D convolutions of 25 maps, flatten, dense: the digits assignment's net, for MNIST-1D",
+        ),
+        ModelCard(
+            "vgg64",
+            "xaiteach.models.vgg:vgg64_full",
+            (3, 64, 64),
+            tuple(str(c) for c in range(200)),
+            False,
+            "the sanity checks' VGG at full width: ten convolutions, dense 2048-2048-200, batch norm, dropout",
+        ),
+        ModelCard(
+            "vgg64_narrow",
+            "xaiteach.models.vgg:vgg64_narrow",
+            (3, 64, 64),
+            ("disc", "ring", "crescent", "triangle", "square", "cross", "star", "heart", "bar", "hourglass"),
+            True,
+            "vgg64 at an eighth of the width, dense 128-128-10, for the objects of data.scenes",
+        ),
+        ModelCard(
+            "vgg64_narrow_scenes",
+            "xaiteach.models.vgg:vgg64_narrow",
+            (3, 64, 64),
+            ("brick", "cat", "coffee", "coins", "grass", "gravel", "retina", "rocket", "stars", "tissue"),
+            True,
+            "the same net for the scenes of data.scenes",
+        ),
+        ModelCard(
+            "digits_cnn",
+            "xaiteach.models.vgg:digits_cnn",
+            (1, 32, 32),
+            _DIGITS,
+            False,
+            "seven convolutions of 16, 32 and 64 maps, dense 128-128-10, for data.digits(size=32)",
+        ),
+        ModelCard(
+            "digits_cnn_norm",
+            "xaiteach.models.vgg:digits_cnn_norm",
+            (1, 32, 32),
+            _DIGITS,
+            False,
+            "digits_cnn with batch norm after every convolution",
+        ),
     )
 }
 
@@ -77,8 +126,8 @@ def available() -> tuple[str, ...]:
     """Names that `build` knows, sorted; `card(name).packaged` tells for which of them `load` has trained weights.
 
     Examples
-        >>> available()
-        ('crops_cnn', 'flat_head', 'flat_head_blank')
+        >>> available()  # doctest: +ELLIPSIS
+        ('convnet1d', 'crops_cnn', 'digits_cnn', 'digits_cnn_norm', ..., 'vgg64', 'vgg64_narrow', 'vgg64_narrow_scenes')
     """
     return tuple(sorted(_CARDS))
 
