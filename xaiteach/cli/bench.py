@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BENCHES"]
 
-BENCHES = {"methods": "xaiteach.cli.bench_methods"}
+BENCHES = {"methods": "xaiteach.cli.bench_methods", "sanity": "xaiteach.cli.bench_sanity"}
 """What can be measured: NAME -> module with `rows(repeats, cases)`, which yields a Row as soon as it is measured."""
 
 _STDOUT = "-"
@@ -37,7 +37,7 @@ def bench(
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each side, in turn; the median counts.")] = 5,
 ) -> None:
-    """Measure our attribution methods beside the libraries that have them: seconds, agreement, memory."""
+    """Measure our methods or our sanity-check sweep beside others: seconds, agreement, memory."""
     if name not in BENCHES:
         raise unknown("bench", name, BENCHES)
     if json_file not in (None, _STDOUT) and not Path(json_file).resolve().parent.is_dir():
