@@ -252,12 +252,10 @@ def _smoothed(explainer: Explainer, copies: int, sigma: float) -> Callable[..., 
     def smoothed(model: Any, x: Tensor, target: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         flat = x.flatten(1)
         spread = (sigma * (flat.amax(1) - flat.amin(1))).reshape(-1, *[1] * (x.ndim - 1))
-        total = None
+        total = torch.zeros(())
         for _ in range(copies):
             noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
-            maps = maps_of(explainer, model, x + spread * noise, target, generator=generator)
-            total = maps if total is None else total + maps
-        assert total is not None
+            total = total + maps_of(explainer, model, x + spread * noise, target, generator=generator)
         return total / copies
 
     return smoothed
