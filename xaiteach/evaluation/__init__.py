@@ -5,32 +5,54 @@ hold their numbers, print as a table and draw themselves.
 """
 
 from xaiteach.evaluation.base import Result, maps_of
+from xaiteach.evaluation.boxes import boxes_of, iou
+from xaiteach.evaluation.classes import class_insensitivity
 from xaiteach.evaluation.complexity import discrete_entropy, efficient_randomization
+from xaiteach.evaluation.localization import energy_in_mask, localize, pointing_game, saliency_metric
+from xaiteach.evaluation.parallel_training import Recipe, train_many
+from xaiteach.evaluation.patches import insignificant_patch
+from xaiteach.evaluation.planted import planted_truth
 from xaiteach.evaluation.randomization import label_randomization, parameter_randomization
 from xaiteach.evaluation.rank_one import convergence, stages_of
+from xaiteach.evaluation.retraining import kar, mask_leak, retrain, roar
 from xaiteach.evaluation.similarity import cosine, hog, pearson, scaled, spearman, ssim
 from xaiteach.evaluation.sweep import Sweep, run_sweep
 from xaiteach.evaluation.weights import Randomizer, State, layers_of, states
 
 __all__ = [
     "Randomizer",
+    "Recipe",
     "Result",
     "State",
     "Sweep",
+    "boxes_of",
+    "class_insensitivity",
     "convergence",
     "cosine",
     "discrete_entropy",
     "efficient_randomization",
+    "energy_in_mask",
     "hog",
+    "insignificant_patch",
+    "iou",
+    "kar",
     "label_randomization",
     "layers_of",
+    "localize",
     "maps_of",
+    "mask_leak",
     "parameter_randomization",
     "pearson",
+    "planted_truth",
+    "pointing_game",
+    "retrain",
+    "roar",
     "run_sweep",
+    "saliency_metric",
     "scaled",
     "spearman",
     "ssim",
     "stages_of",
     "states",
+    "train_many",
 ]
