@@ -20,8 +20,8 @@ ORDER = [
 ]
 LAZY_NAMES = xaiteach._NAMES  # `from xaiteach import explain` reaches the module that defines it
 MODULE_LINES, FUNCTION_LINES = 400, 60
-COMMON = ("base", "isolation", "registry", "scores", "work")
-"""Of attribution, what any method rests on, and the table of their names."""
+COMMON = ("base", "isolation", "registry", "scores", "smoothing", "work")
+"""Of attribution, what any method rests on, the table of their names, and the blur."""
 HEAVY = ("torch", "torchvision", "matplotlib", "skimage", "sklearn", "captum", "jupyterlab", "IPython")
 
 

@@ -34,6 +34,7 @@ _FOLDERS = ("notebooks", "exercises")
 _ADVICE = {
     "torchvision": "install a torchvision built for your torch: pip install --upgrade torch torchvision",
     "sklearn": "pip install scikit-learn",
+    "skimage": "pip install scikit-image",
     "jupytext": 'install the authoring tools: pip install "xaiteach[author]"',
     "hatchling": 'install the authoring tools: pip install "xaiteach[author]"',
 }

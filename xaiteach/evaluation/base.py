@@ -19,7 +19,7 @@ from xaiteach.attribution.isolation import leaves_no_trace
 from xaiteach.attribution.registry import entry
 from xaiteach.attribution.scores import OUTPUTS, run
 from xaiteach.errors import OptionError, unknown
-from xaiteach.guards import check_target
+from xaiteach.guards import check_input, check_target
 from xaiteach.plots import html_table, text_table
 
 if TYPE_CHECKING:
@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Explainer",
+    "Explainers",
     "Result",
+    "attribution_of",
+    "beside_controls",
     "evaluating",
+    "explained",
     "logits_of",
     "maps_of",
     "named_explainers",
@@ -38,6 +42,8 @@ __all__ = [
 
 Explainer = Any
 """What explains: a name of the registry, (name, options), a Captum object, or a callable (model, x, target) -> map."""
+
+Explainers = Explainer | Sequence[Explainer] | Mapping[str, Explainer]
 
 _ROWS = 256
 
@@ -92,6 +98,44 @@ def named_explainers(explainers: Explainer | Sequence[Explainer] | Mapping[str, 
     return found
 
 
+def beside_controls(explainers: Explainers, x: Tensor) -> dict[str, Explainer]:
+    """Explainers by name, and behind them what never looks at the model: the edge detector (but for tables) and noise.
+
+    Raises
+        OptionError: as `named_explainers`.
+    """
+    named = named_explainers(explainers)
+    for control in ("edge_detector", "random_map") if x.ndim > 2 else ("random_map",):
+        named.setdefault(control, control)
+    return named
+
+
+def explained(
+    model: Callable[[Tensor], Any],
+    x: Tensor,
+    target: int | Tensor | Sequence[int] | None,
+    explainers: Explainers,
+    who: str,
+    *,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Samples and classes, checked, and each explainer's and control's maps (n, *spatial); every one draws from `seed`.
+
+    Parameters
+        target : as of `maps_of`, or None for the classes that the model predicts.
+    Raises
+        ShapeError, TargetError, ModelError, OptionError: as `maps_of`.
+    """
+    x = check_input(x, who)
+    logits = logits_of(model, x, who)
+    classes = logits.argmax(1) if target is None else check_target(target, len(x), logits.shape[1], who, x.device)
+    maps = {
+        name: maps_of(explainer, model, x, classes, generator=torch.Generator().manual_seed(seed))
+        for name, explainer in beside_controls(explainers, x).items()
+    }
+    return x, classes, maps
+
+
 def _name(explainer: Explainer) -> str:
     if isinstance(explainer, str):
         return explainer
@@ -127,14 +171,26 @@ def maps_of(
         >>> maps_of(lambda model, x, target: x[:, 0] ** 2, net, 3 * torch.ones(1, 1, 4), 0)
         tensor([[9., 9., 9., 9.]])
     """
+    return attribution_of(explainer, model, x, target, generator=generator, budget_mib=budget_mib).map
+
+
+def attribution_of(
+    explainer: Explainer,
+    model: Callable[[Tensor], Any],
+    x: Tensor,
+    target: int | Tensor | Sequence[int],
+    *,
+    generator: torch.Generator | None = None,
+    budget_mib: float | None = None,
+) -> Attribution:
+    """As `maps_of`, the whole Attribution: its `values` may tell channels apart."""
     options: dict[str, Any] = {}
     method = explainer
     if isinstance(explainer, tuple) and len(explainer) == 2 and isinstance(explainer[1], Mapping):
         method, options = explainer[0], dict(explainer[1])
     if callable(method) and not isinstance(method, type) and not callable(getattr(method, "attribute", None)):
         method = _unwrapped(method)
-    found = explain(model, x, target, method, generator=generator, budget_mib=budget_mib, progress=False, **options)
-    return found.map
+    return explain(model, x, target, method, generator=generator, budget_mib=budget_mib, progress=False, **options)
 
 
 def with_own_layer(explainer: Explainer, model: Any, x: Tensor, target: Tensor) -> Explainer:

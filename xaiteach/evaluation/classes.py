@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from xaiteach.errors import OptionError, TargetError, unknown
-from xaiteach.evaluation.base import Explainer, Result, logits_of, maps_of, named_explainers
+from xaiteach.evaluation.base import Explainers, Result, beside_controls, logits_of, maps_of
 from xaiteach.evaluation.similarity import KEEPS, SIMILARITIES, similarity
 from xaiteach.guards import check_input, check_target
 
@@ -99,7 +99,7 @@ def class_insensitivity(
     x: Tensor,
     first: int | Tensor | Sequence[int],
     second: int | Tensor | Sequence[int],
-    explainers: Explainer | Sequence[Explainer] | Mapping[str, Explainer],
+    explainers: Explainers,
     *,
     measures: Sequence[Measure] = MEASURES,
     seed: int = 0,
@@ -146,11 +146,8 @@ def class_insensitivity(
             f"{who}: `first` and `second` must be two classes of each image; got class {int(a[same[0]])} twice for "
             f"image {int(same[0])}. Try the two largest logits, logits.topk(2)."
         )
-    named: dict[str, Any] = named_explainers(explainers)
-    for control in ("edge_detector", "random_map") if x.ndim > 2 else ("random_map",):
-        named.setdefault(control, control)
     values, floors = {}, {}
-    for name, explainer in named.items():
+    for name, explainer in beside_controls(explainers, x).items():
         one, two = (
             maps_of(explainer, model, x, target, generator=torch.Generator().manual_seed(seed)) for target in (a, b)
         )

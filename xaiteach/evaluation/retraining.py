@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from xaiteach import data
 from xaiteach.errors import OptionError, ShapeError, unknown
-from xaiteach.evaluation.base import Explainer, Result, logits_of, maps_of, named_explainers
+from xaiteach.evaluation.base import Explainers, Result, beside_controls, logits_of, maps_of
 from xaiteach.evaluation.parallel_training import Builder, Recipe, train_many, train_one
 from xaiteach.evaluation.rankings import degraded, over_channels, ranking, replaced
 from xaiteach.guards import check_input, describe
@@ -40,7 +40,6 @@ KINDS = ("roar", "kar", "mask")
 REPLACEMENTS = ("channel", "position")
 TARGETS = ("predicted", "label")
 
-Explainers = Explainer | Sequence[Explainer] | Mapping[str, Explainer]
 Labelled = tuple[Tensor, Tensor]
 """Samples (n, ...) and their classes (n,)."""
 
@@ -221,9 +220,7 @@ def retrain(
     model = train_one(build, x, y, recipe, seed) if model is None else model
     base = logits_of(model, x, kind).argmax(1), logits_of(model, x_test, kind).argmax(1)
     classes = base if target == "predicted" else (y, y_test)
-    named: dict[str, Any] = named_explainers(explainers)
-    for control in ("edge_detector", "random_map") if x.ndim > 2 else ("random_map",):
-        named.setdefault(control, control)
+    named = beside_controls(explainers, x)
     orders = {
         name: _orders(explainer, model, ((x, classes[0]), (x_test, classes[1])), absolute, seed)
         for name, explainer in named.items()
