@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from numbers import Real
 from typing import Any
 
@@ -161,7 +162,7 @@ def integrated_gradients(
     who = "integrated_gradients"
     at_least(n_steps, 1, "n_steps", who)
     base = as_baseline(baseline, x, who)
-    nodes, weights = np.polynomial.legendre.leggauss(n_steps)  # on [-1, 1], where the weights sum to 2
+    nodes, weights = _leggauss(n_steps)  # on [-1, 1], where the weights sum to 2
     alphas = torch.as_tensor((nodes + 1) / 2, device=x.device)
     shares = torch.as_tensor(weights / 2).to(x).reshape(-1, *[1] * (x.ndim - 1))
     mean = torch.zeros_like(x)
@@ -169,8 +170,12 @@ def integrated_gradients(
         _, g = path_term(model, rows.x, base[rows.sample], alphas[rows.number], rows.target, output, who)
         mean.index_add_(0, rows.sample, shares[rows.number] * g)
     values = (x - base) * mean
-    whole = scores_of(model, x, target, output, work, who) - scores_of(model, base, target, output, work, who)
-    return values, whole - values.flatten(1).sum(1)
+    ends = scores_of(model, torch.cat([x, base]), target.repeat(2), output, work, who)
+    return values, ends[: len(x)] - ends[len(x) :] - values.flatten(1).sum(1)
+
+
+_leggauss = lru_cache(maxsize=16)(np.polynomial.legendre.leggauss)
+"""The quadrature's nodes and weights, an eigenvalue problem."""
 
 
 def expected_gradients(

@@ -8,15 +8,16 @@ factor g and shift h. Half of the time of a narrow network goes into its batch n
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from xaiteach.evaluation.base import evaluating
+from xaiteach.evaluation.base import Explainer, evaluating
 
-__all__ = ["fold", "foldable"]
+__all__ = ["fold", "foldable", "looks_inside"]
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -78,3 +79,15 @@ def fold(model: nn.Module, pairs: Any) -> nn.Module:
         layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(shift)
         found.set_submodule(norm_name, nn.Identity())
     return found
+
+
+def looks_inside(explainers: Iterable[Explainer], model: nn.Module) -> bool:
+    """Whether one may read the output of a layer that folding changes: not ours by name, or told such a layer."""
+    layers = (nn.ReLU, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.Sequential)
+    for explainer in explainers:
+        name, options = explainer if isinstance(explainer, tuple) else (explainer, {})
+        layer = options.get("layer")
+        module = model.get_submodule(layer.partition("#")[0]) if isinstance(layer, str) else layer
+        if not isinstance(name, str) or (module is not None and not isinstance(module, layers)):
+            return True
+    return False

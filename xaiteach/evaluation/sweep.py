@@ -18,8 +18,9 @@ Only the weight sets of one group are in memory.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 from xaiteach.attribution.work import Work
 from xaiteach.errors import OptionError, ShapeError
 from xaiteach.evaluation.base import Explainer, maps_of, named_explainers, with_own_layer
-from xaiteach.evaluation.fold import fold, foldable
+from xaiteach.evaluation.fold import fold, foldable, looks_inside
 from xaiteach.evaluation.prefix import Memory
 from xaiteach.evaluation.similarity import KEEPS, SIMILARITIES, similarity
 from xaiteach.evaluation.stacked import RowsSplitError, stackable, stacked
@@ -44,8 +45,9 @@ Measure = tuple[str, str]
 
 _MOST_SETS = 32
 _SETS_BYTES = 64 * 2**20
-_SMALL_S = 0.1
-"""Where one weight set alone takes longer, its layers are not small, and stacking is not even tried."""
+_SMALL_S, _TRIAL_S = 0.1, 0.02
+"""Where one weight set alone takes longer than the first, its layers are not small, and stacking is not even tried.
+Else it is tried with so many sets as take the second, one after the other."""
 _TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 """How far, of the largest value, stacked maps may be from those of one weight set at a time."""
 
@@ -174,12 +176,13 @@ class _Engine:
         self.explainers = {
             name: with_own_layer(explainer, model, x[:1], target[:1]) for name, explainer in explainers.items()
         }
-        self.pairs = foldable(model, x) if not _looks_inside(self.explainers.values(), model) else ()
+        self.pairs = foldable(model, x) if not looks_inside(self.explainers.values(), model) else ()
         self.paired = True
         self.trained: dict[str, Tensor] = {}
         self.sets: dict[str, int] = dict.fromkeys(explainers, 1)
         self.draws: dict[str, bool] = {}
-        self.tried: dict[tuple[State, str], Tensor] = {}
+        self.tried: dict[tuple[State, str], Sequence[Tensor]] = {}
+        self.built: dict[State, list[nn.Module]] = {}
         self.memory = {name: Memory(int(cache_mib * 2**20 / len(explainers))) for name in explainers}
 
     def network(self, state: State) -> nn.Module:
@@ -236,46 +239,54 @@ class _Engine:
         return torch.cat(found)
 
     def choose(self, plan: _Plan, *, faster: bool) -> None:
-        """Try on the first group which explainers can be stacked, how many sets at once, and whether it pays."""
+        """Try on the first group which explainers can be stacked, how many sets at once, and whether it pays.
+
+        What was computed on the way is kept.
+        """
         some = plan.keys[plan.groups[0]] if plan.groups else ()
         if len(some) < 2:
             return
-        models = [self.network(state) for state in some]
+        models = self.built[some[0]] = [self.network(state) for state in some]
         for name in self.explainers:
             if self.draws[name]:
                 continue
             start = time.perf_counter()
-            expected = torch.stack([self.plain(name, *both) for both in zip(some[:2], models[:2], strict=True)])
-            alone = (time.perf_counter() - start) / 2
-            if not faster or alone < _SMALL_S:
-                found = self._sets_at_once(name, models, expected, alone if faster else None)
-                if found is not None:
-                    self.tried[some[0], name] = found
+            known = [self.plain(name, some[0], models[0])]
+            if not faster or time.perf_counter() - start < _SMALL_S:
+                known.append(self.plain(name, some[1], models[1]))
+                alone = (time.perf_counter() - start) / 2 if faster else math.inf
+                self.sets[name], known = self._sets_at_once(name, models, known, alone)
+            self.tried[some[0], name] = known
 
     def _sets_at_once(
-        self, name: str, models: Sequence[nn.Module], expected: Tensor, alone: float | None
-    ) -> Tensor | None:
-        """Sets `sets` to the largest number that gives the same maps as each alone, in less time; else to 1.
+        self, name: str, models: Sequence[nn.Module], known: list[Tensor], alone: float
+    ) -> tuple[int, list[Tensor]]:
+        """The largest number of sets that gives the same maps as each alone, in less time, or 1; and the first maps.
 
-        Returns the first maps, where they are those of all models.
+        A few sets are tried first, which costs little where it does not pay.
+
+        Parameters
+            known : maps of the first two sets, each alone.
+            alone : seconds that one takes; inf: whatever is longer.
         """
-        at_once = len(models)
-        while at_once > 1:
+        expected, best, each = torch.stack(known), 1, alone
+        few = len(models) if alone == math.inf else min(len(models), max(2, int(_TRIAL_S / alone)))
+        for at_once in (few, *_halves(len(models), few)):
             self.sets[name] = at_once
+            start = time.perf_counter()
             try:
-                start = time.perf_counter()
                 found = self.together(name, models[:at_once])
             except RowsSplitError:  # too many for the budget
-                at_once //= 2
                 continue
             except Exception:  # a method that looks at its rows, say: each alone has just shown that all else is well
                 break
-            each = (time.perf_counter() - start) / at_once
-            if _same(found[:2], expected) and (alone is None or each < alone):
-                return found if at_once == len(models) else None
-            break
-        self.sets[name] = 1
-        return None
+            took = (time.perf_counter() - start) / at_once
+            if not _same(found[:2], expected) or took >= each:
+                break
+            best, each, known = at_once, took, list(found)
+            if at_once != few:
+                break
+        return best, known
 
     def run(
         self, plan: _Plan, kept_states: Sequence[State], folder: Folder | None, shape: tuple[int, ...],
@@ -289,7 +300,9 @@ class _Engine:
         for part in Work(1, progress).slices(len(plan.groups), "group"):
             group = plan.keys[plan.groups[part.start]]
             found = folder.read(part.start) if folder else None
-            if found is None:
+            if found is not None:
+                self.built.clear()
+            else:
                 found = self.group(group, [key_of(state) in wanted for state in group])
                 if folder:
                     folder.write(part.start, found)
@@ -302,14 +315,15 @@ class _Engine:
 
     def group(self, states: Sequence[State], keep: Sequence[bool]) -> dict[str, Tensor]:
         """Values of some weight sets, and maps of those to be kept: "values/NAME" (sets, measures, rows), ..."""
-        models = [self.network(state) for state in states]
+        models = self.built.pop(states[0], None) or [self.network(state) for state in states]
         found: dict[str, Tensor] = {}
         for name, sets in self.sets.items():
-            if sets > 1:
-                known = self.tried.pop((states[0], name), None)
-                maps: Sequence[Tensor] = list(self.together(name, models) if known is None else known)
+            maps = list(self.tried.pop((states[0], name), []))
+            left = list(zip(states, models, strict=True))[len(maps) :]
+            if sets > 1 and left:
+                maps += self.together(name, [model for _, model in left])
             else:
-                maps = [self.plain(name, *both) for both in zip(states, models, strict=True)]
+                maps += [self.plain(name, *both) for both in left]
             found[f"values/{name}"] = self.compared(name, torch.stack(list(maps)))
             found |= {f"maps/{name}/{place}": m.cpu() for place, m in enumerate(maps) if keep[place]}
         return found
@@ -347,16 +361,9 @@ class _Engine:
         )
 
 
-def _looks_inside(explainers: Iterable[Explainer], model: nn.Module) -> bool:
-    """Whether one may read the output of a layer that folding changes: not ours by name, or told such a layer."""
-    layers = (nn.ReLU, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.Sequential)
-    for explainer in explainers:
-        name, options = explainer if isinstance(explainer, tuple) else (explainer, {})
-        layer = options.get("layer")
-        module = model.get_submodule(layer.partition("#")[0]) if isinstance(layer, str) else layer
-        if not isinstance(name, str) or (module is not None and not isinstance(module, layers)):
-            return True
-    return False
+def _halves(most: int, least: int) -> list[int]:
+    """`most`, half of it, and so on, as long as it is more than `least`."""
+    return [] if most <= least else [most, *_halves(most // 2, least)]
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
