@@ -243,7 +243,7 @@ def command(*words: str, cwd: Path | None = None) -> Any:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     done = command("method")
     assert done.returncode == cli.WRONG_USE
-    assert "unknown bench 'method'; did you mean 'methods'? Known: methods, sanity." in done.stderr
+    assert "unknown bench 'method'; did you mean 'methods'? Known: methods, replica, sanity." in done.stderr
     assert "Traceback" not in done.stderr
 
 

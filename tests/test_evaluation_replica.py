@@ -1,82 +1,64 @@
-"""The sanity check on scikit-learn's digits, end to end: what stays alike and what does not when a model is broken.
-
-The figures expected are those of a replica by other code: a VGG-like net of seven convolutions (16, 32, 64) on digits
-at 32 x 32, three seeds, five images, SSIM of signed maps after fc3, fc1, conv4. What has to hold is the order: three
-groups, far apart. Within the middle one DeconvNet and LRP (3,2) change places from one training to the next.
-"""
+"""The sanity check on scikit-learn's digits, end to end: what stays alike and what does not when a model is broken."""
 
 from __future__ import annotations
 
+import dataclasses
+
+import helpers_attribution as h
 import pytest
 import torch
-from torch import Tensor
 
-from xaiteach import data, models
-from xaiteach.evaluation import parameter_randomization
-from xaiteach.models.fitting import fit
-
-EXPECTED = {  # without batch norm
-    "LRP (1,0)": (1.00, 1.00, 0.91),
-    "guided_backprop": (0.99, 0.97, 0.85),
-    "LRP (2,1)": (0.95, 0.93, 0.83),
-    "deconvnet": (0.76, 0.71, 0.45),
-    "LRP (3,2)": (0.63, 0.65, 0.54),
-    "guided_grad_cam": (0.46, 0.40, 0.34),
-    "saliency": (0.24, 0.14, 0.11),
-    "LRP (5,4)": (0.15, 0.18, 0.16),
-    "grad_cam": (0.10, 0.09, 0.07),
-    "integrated_gradients": (0.07, 0.07, 0.07),  # at most
-    "input_x_gradient": (0.07, 0.07, 0.07),  # at most
-}
-METHODS = {
-    name: ("lrp_alpha_beta", {"alpha": float(name[5]), "beta": float(name[7])}) if name.startswith("LRP") else name
-    for name in EXPECTED
-}
-HIGH, MIDDLE = ("LRP (1,0)", "guided_backprop", "LRP (2,1)"), ("deconvnet", "LRP (3,2)")
-LOW = ("saliency", "LRP (5,4)", "grad_cam", "integrated_gradients", "input_x_gradient")
-AT = ["fc3", "fc1", "conv4"]
-
-
-def standardised() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    x, y = data.digits("train", size=32).tensors()
-    others, labels = data.digits("test", size=32).tensors()
-    mean, sd = (
-        x.mean(),
-        x.std(),
-    )  # or else the black ground is 0, and maps times the input are alike where they are empty
-    return (x - mean) / sd, y, (others - mean) / sd, labels
-
-
-def after(training_seed: int) -> tuple[float, dict[str, Tensor]]:
-    """Test accuracy of a trained net, and each method's mean SSIM after fc3, fc1 and conv4."""
-    x, y, others, labels = standardised()
-    net = models.build("digits_cnn", training_seed)
-    fit(net, x, y, epochs=8, generator=torch.Generator().manual_seed(training_seed), rate=1e-3)
-    with torch.no_grad():
-        accuracy = float((net(others).argmax(1) == labels).float().mean())
-    layers = ["fc3", "fc2", "fc1", "conv7", "conv6", "conv5", "conv4"]
-    found = parameter_randomization(
-        net, others[:5], labels[:5], METHODS, layers=layers, modes=["cascading"], seeds=3, init="he", progress=False
-    )
-    return accuracy, {name: found.curve(name)[0][[found.layers.index(layer) for layer in AT]] for name in METHODS}
+from xaiteach.errors import OptionError
+from xaiteach.evaluation import replica
 
 
 @pytest.mark.slow
 def test_the_orderings_of_the_replica_hold() -> None:
-    runs = [after(seed) for seed in (0, 1)]
-    ssim = {name: torch.stack([found[name] for _, found in runs]).mean(0) for name in METHODS}
-    print(f"\ntest accuracy {', '.join(f'{accuracy:.3f}' for accuracy, _ in runs)}")
-    print(f"{'SSIM after ' + ' / '.join(AT):24s} ours             expected")
-    for name, values in ssim.items():
-        ours, expected = ("/".join(f"{v:.2f}" for v in row) for row in (values.tolist(), EXPECTED[name]))
-        print(f"{name:24s} {ours}   {expected}")
-    assert min(accuracy for accuracy, _ in runs) > 0.97
-    first = {name: float(values[0]) for name, values in ssim.items()}
-    high, middle, low = ([first[name] for name in names] for names in (HIGH, MIDDLE, LOW))
-    assert min(high) > 0.9
-    assert min(high) > max(middle)
-    assert min(middle) > first["guided_grad_cam"] > max(low)
-    assert max(low) < 0.3
-    # Down to conv4: still the same three groups.
-    last = {name: float(values[2]) for name, values in ssim.items()}
-    assert min(last[name] for name in HIGH) > max(last[name] for name in (*MIDDLE, *LOW))
+    found = replica.replicate("plain", trainings=2)
+    print(f"\n{found}")
+    assert found.faults() == []
+    first = {name: float(values.mean(0)[0]) for name, values in found.ssim.items()}
+    assert min(first[name] for name in replica.GROUPS[0]) > 0.9
+    assert max(first[name] for name in replica.GROUPS[-1]) < 0.3
+    # Two classes of one image: blind to the class, and not.
+    classes = {name: float(values.mean()) for name, values in found.classes.items()}
+    assert min(classes[name] for name in replica.GROUPS[0]) > 0.9 > 0.3 > classes["grad_cam"]
+
+
+def made(**changed: float) -> replica.Replica:
+    """What was expected, as if it had been found, but for some methods after the first layer."""
+    ssim = {name: torch.tensor([values], dtype=torch.float64) for name, values in replica.EXPECTED["plain"].items()}
+    for name, value in changed.items():
+        ssim[name][0, 0] = value
+    classes = {name: torch.tensor([0.5]) for name in ssim}
+    return replica.Replica("plain", ssim, classes, torch.tensor([0.985], dtype=torch.float64))
+
+
+def test_what_is_expected_has_no_faults_and_what_is_out_of_order_is_named() -> None:
+    assert made().faults() == []
+    assert made(guided_backprop=0.7).faults() == ["after fc3, deconvnet (0.76) must be below guided_backprop (0.70)"]
+    assert made(saliency=0.5).faults() == ["after fc3, saliency (0.50) must be below guided_grad_cam (0.46)"]
+    deep = made()
+    deep.ssim["deconvnet"][0, 2] = 0.9
+    assert any(fault == "after conv4, deconvnet (0.90) must be below guided_backprop (0.85)" for fault in deep.faults())
+    weak = dataclasses.replace(made(), accuracy=torch.tensor([0.5], dtype=torch.float64))
+    assert weak.faults() == ["accuracy must be above .97; got 0.500"]
+
+
+def test_figures_stand_beside_the_expected_ones() -> None:
+    found = made()
+    rows = {row[0]: row[1:] for row in found.rows()}
+    assert rows["guided_backprop"] == ("0.99/0.97/0.85", "0.99/0.97/0.85", "0.50", "0.99")
+    assert rows["input_x_gradient"] == ("0.07/0.07/0.07", "<= 0.07/0.07/0.07", "0.50", "")
+    assert "test accuracy of 1 trainings: 0.985" in found.title
+    assert "At conv4 the highest is LRP (1,0) (0.91)" in found.plot().alt_text
+    assert set(replica.METHODS) == {name for group in replica.GROUPS for name in group}
+    assert set(replica.EXPECTED["batch norm"]) == set(replica.METHODS)
+
+
+def test_nothing_to_do_is_refused() -> None:
+    with h.fails(OptionError, "unknown net", "batch norm"):
+        replica.replicate("vgg")
+    for name in ("trainings", "seeds", "images"):
+        with h.fails(OptionError, name):
+            replica.replicate(**{name: 0})  # type: ignore[arg-type]

@@ -12,16 +12,24 @@ import typer
 
 from xaiteach.cli.base import FINDINGS, app, console, say
 from xaiteach.errors import OptionError, SetupError, unknown
+from xaiteach.plots.table import text_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
     from xaiteach.cli.bench_measuring import Row
+    from xaiteach.cli.bench_replica import Report
 
 __all__ = ["BENCHES"]
 
-BENCHES = {"methods": "xaiteach.cli.bench_methods", "sanity": "xaiteach.cli.bench_sanity"}
-"""What can be measured: NAME -> module with `rows(repeats, cases)`, which yields a Row as soon as it is measured."""
+TIMED = {"methods": "xaiteach.cli.bench_methods", "sanity": "xaiteach.cli.bench_sanity"}
+"""What is timed: NAME -> module with `rows(repeats, cases)`, which yields a Row as soon as it is measured."""
+
+FOUND_AGAIN = {"replica": "xaiteach.cli.bench_replica"}
+"""What is found again: NAME -> module with `reports(repeats, cases)`, which yields a Report."""
+
+BENCHES = {**TIMED, **FOUND_AGAIN}
 
 _STDOUT = "-"
 
@@ -35,27 +43,28 @@ def bench(
     cases: Annotated[
         list[str] | None, typer.Option("--case", help="Only cases with this in their name; can be repeated.")
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each side, in turn; the median counts.")] = 5,
+    repeats: Annotated[
+        int | None,
+        typer.Option(min=1, help="Timed runs of each side, in turn; the median counts. Of the replica: trainings."),
+    ] = None,
 ) -> None:
-    """Measure our methods or our sanity-check sweep beside others: seconds, agreement, memory."""
+    """Measure our methods or our sweep beside others (seconds, agreement, memory), or find results again (replica)."""
     if name not in BENCHES:
         raise unknown("bench", name, BENCHES)
     if json_file not in (None, _STDOUT) and not Path(json_file).resolve().parent.is_dir():
         raise OptionError(f"--json must be a file in a folder that exists; got {json_file}. Try --json bench.json.")
     module = importlib.import_module(BENCHES[name])
+    if name in FOUND_AGAIN:
+        _reports(module, repeats or 3, cases or (), json_file)
+        return
     rows: list[Row] = []
     with console(to_stderr=True).status("warming up") as status:
-        for row in module.rows(repeats, cases or ()):
+        for row in module.rows(repeats or 5, cases or ()):
             rows.append(row)
             status.update(f"{len(rows)} done, last: {row.case}")
-    text = f"{json.dumps([row.as_json() for row in rows], indent=1)}\n"
-    if json_file == _STDOUT:
-        sys.stdout.write(text)
-    else:
+    if _written(rows, json_file):
         _table(rows)
         say(module.conditions())
-        if json_file:
-            _write(Path(json_file), text)
     for row in rows:
         if row.note:
             say(f"{row.case}: {row.note}", to_stderr=True)
@@ -63,11 +72,37 @@ def bench(
         raise typer.Exit(FINDINGS)
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SetupError(f"{path} must be a file that can be written; {error.strerror}. Try another.") from error
+def _reports(module: ModuleType, trainings: int, cases: Sequence[str], json_file: str | None) -> None:
+    """Tables of what was found again; what does not hold is said on stderr, and by the exit code."""
+    reports: list[Report] = []
+    with console(to_stderr=True).status("computing") as status:
+        for report in module.reports(trainings, cases):
+            reports.append(report)
+            status.update(f"{len(reports)} done, last: {report.case}")
+    if _written(reports, json_file):
+        for report in reports:
+            say(f"{report.title}\n{text_table(report.columns, report.rows)}\n")
+    faults = [f"{report.case}: {fault}" for report in reports for fault in report.faults]
+    for fault in faults:
+        say(fault, to_stderr=True)
+    if faults:
+        raise typer.Exit(FINDINGS)
+
+
+def _written(found: Sequence[Row] | Sequence[Report], json_file: str | None) -> bool:
+    """Write what was found as JSON, where it was asked for; whether tables are to be shown, too."""
+    text = f"{json.dumps([one.as_json() for one in found], indent=1)}\n"
+    if json_file == _STDOUT:
+        sys.stdout.write(text)
+        return False
+    if json_file:
+        try:
+            Path(json_file).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise SetupError(
+                f"{json_file} must be a file that can be written; {error.strerror}. Try another."
+            ) from error
+    return True
 
 
 def _table(rows: Sequence[Row]) -> None:
