@@ -14,11 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import slow_evaluation_truth as slow
 from skimage.measure import label, regionprops
+from sklearn.metrics import jaccard_score
 from torch import Tensor, nn
 
 from xaiteach.errors import OptionError, ShapeError, TargetError
 from xaiteach.evaluation import boxes as b
-from xaiteach.evaluation.localization import MEASURES, energy_in_mask, localize, pointing_game, saliency_metric
+from xaiteach.evaluation.localization import (
+    MEASURES,
+    energy_in_mask,
+    localize,
+    mask_iou,
+    pointing_game,
+    saliency_metric,
+)
 
 DOUBLE = torch.float64
 SHAPES = {1: (23,), 2: (11, 8), 3: (5, 6, 4)}
@@ -218,6 +226,28 @@ def test_scores_are_shares_and_take_no_notice_of_scale(seed: int, scale: float) 
     near = [pointing_game(x, mask, tolerance=t) for t in (0.0, 1.0, 3.0, 20.0)]
     assert all((p <= q).all() for p, q in pairwise(near))
     assert near[-1].tolist() == [1.0] * 5
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("largest", [False, True])
+def test_the_regions_iou_is_a_loops_and_scikit_learns(rank: int, largest: bool) -> None:
+    found = mask_iou(maps(rank=rank), masks(rank=rank), threshold=0.3, largest=largest)
+    for one, mask, score in zip(maps(rank=rank), masks(rank=rank), found.tolist(), strict=True):
+        region = slow.region(one, 0.3, rank, largest)
+        true = {at for at in slow.places(mask.shape) if mask[at]}
+        assert score == pytest.approx(len(region & true) / len(region | true), abs=1e-12)
+        above = [at in region for at in slow.places(mask.shape)]
+        assert score == pytest.approx(jaccard_score(mask.flatten().tolist(), above), abs=1e-12)
+    assert 0 < float(found.mean()) < 1
+
+
+def test_a_box_forgives_the_holes_that_the_region_shows() -> None:
+    ring = torch.ones(1, 5, 5)
+    ring[0, 1:4, 1:4] = 0
+    mask = torch.ones(1, 5, 5, dtype=torch.bool)
+    assert mask_iou(ring, mask).item() == pytest.approx(16 / 25)
+    assert b.iou(b.boxes_of(ring), torch.tensor([[0, 0, 5, 5]])).item() == 1.0
+    assert mask_iou(-ring, torch.zeros_like(mask)).item() == 0.0
 
 
 def test_chance_is_the_masks_share_of_the_area() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from xaiteach import explain
 from xaiteach.errors import ModelError, OptionError
+from xaiteach.evaluation import weights
 from xaiteach.evaluation.complexity import discrete_entropy, efficient_randomization
 from xaiteach.evaluation.randomization import label_randomization, parameter_randomization
 from xaiteach.evaluation.rank_one import convergence, stages_of
@@ -182,6 +183,37 @@ def test_quantus_finds_the_same_spearman_for_the_same_weights() -> None:
         ]
     ours = similarity(other, trained, "spearman")
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-9)
+
+
+@pytest.mark.parametrize("mode", ["cascading", "independent"])
+def test_quantus_whole_test_finds_the_same_for_the_same_weights(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quantus starts every layer from one seed, 43; given that seed for every layer, ours draws the same weights."""
+    layers: list[nn.Module] = [nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.ReLU(), nn.Flatten()]
+    net = nn.Sequential(*layers, nn.Linear(5 * 4 * 3, 3)).eval()
+    x, target = torch.randn(3, 2, 8, 7, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2])
+
+    def saliency(model: nn.Module, inputs: np.ndarray, targets: np.ndarray, **_: object) -> np.ndarray:
+        maps = explain(model, torch.as_tensor(inputs), torch.as_tensor(targets), "saliency").map
+        return maps[:, None].numpy()
+
+    metric = quantus.MPRT(
+        similarity_func=quantus.similarity_func.correlation_spearman, normalise=False, abs=False, disable_warnings=True,
+        layer_order="top_down" if mode == "cascading" else "independent", display_progressbar=False, seed=42,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = metric(
+            model=copy.deepcopy(net), x_batch=x.numpy(), y_batch=target.numpy(), a_batch=None, explain_func=saliency,
+            channel_first=True,
+        )  # fmt: skip
+    monkeypatch.setattr(weights, "seeded", lambda name, seed: torch.Generator().manual_seed(43))
+    found = parameter_randomization(
+        net, x, target, "saliency", modes=[mode], seeds=1, measures=[("spearman", "all")], progress=False
+    )
+    for layer in ("5", "2", "0"):
+        ours = found.values("saliency", mode)[found.layers.index(layer), 0, :, 0]
+        np.testing.assert_allclose(ours.numpy(), theirs[layer], atol=1e-9)
+        assert ours.abs().max() < 0.95
 
 
 def test_noise_passes_with_the_same_draws_everywhere_and_edges_fail() -> None:

@@ -11,7 +11,7 @@ from xaiteach.evaluation.complexity import discrete_entropy, efficient_randomiza
 from xaiteach.evaluation.deletion import deletion_insertion, region_perturbation
 from xaiteach.evaluation.drop import drop_increase
 from xaiteach.evaluation.fills import replacement
-from xaiteach.evaluation.localization import energy_in_mask, localize, pointing_game, saliency_metric
+from xaiteach.evaluation.localization import energy_in_mask, localize, mask_iou, pointing_game, saliency_metric
 from xaiteach.evaluation.parallel_training import Recipe, train_many
 from xaiteach.evaluation.patches import insignificant_patch
 from xaiteach.evaluation.planted import planted_truth
@@ -50,6 +50,7 @@ __all__ = [
     "layers_of",
     "localize",
     "maps_of",
+    "mask_iou",
     "mask_leak",
     "max_sensitivity",
     "parameter_randomization",

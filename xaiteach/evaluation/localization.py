@@ -21,17 +21,18 @@ from torch.nn import functional
 
 from xaiteach.errors import OptionError, ShapeError, unknown
 from xaiteach.evaluation.base import Explainer, Result, logits_of, maps_of, named_explainers
-from xaiteach.evaluation.boxes import as_truth, best_iou, boxes_of, checked_maps
+from xaiteach.evaluation.boxes import as_truth, best_iou, boxes_of, checked_maps, regions_of
 from xaiteach.guards import check_input, check_target, describe
 from xaiteach.runtime import require
 
 if TYPE_CHECKING:
     from xaiteach.plots.figure import ReadableFigure
 
-__all__ = ["MEASURES", "Localization", "energy_in_mask", "localize", "pointing_game", "saliency_metric"]
+__all__ = ["MEASURES", "Localization", "energy_in_mask", "localize", "mask_iou", "pointing_game", "saliency_metric"]
 
-MEASURES = ("iou", "hit", "tight_iou", "tight_hit", "saliency_metric", "pointing", "energy")
-"""What is measured of each map; `hit` and `tight_hit` say whether the IoU reaches the threshold."""
+MEASURES = ("iou", "hit", "tight_iou", "tight_hit", "saliency_metric", "pointing", "energy", "mask_iou")
+"""What is measured of each map; `hit` and `tight_hit` say whether the IoU of the box reaches the threshold, `mask_iou`
+takes the positions themselves."""
 
 WHOLE, TRUTH = "whole image", "true mask"
 _RESIZE = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -96,6 +97,30 @@ def _within(mask: Tensor, tolerance: float) -> Tensor:
     masks = mask.cpu().numpy()
     near = [torch.as_tensor(distance(~one) <= tolerance) if one.any() else torch.as_tensor(one) for one in masks]
     return torch.stack(near).to(mask.device)
+
+
+def mask_iou(
+    maps: Tensor, mask: Tensor, *, threshold: float = 0.2, largest: bool = True, connectivity: int | None = None
+) -> Tensor:
+    """Intersection over union of what a map points out with the mask, position by position, shape (n,), float64.
+
+    A box forgives what it encloses; here holes and spikes count. 0 where neither has a position.
+
+    Parameters
+        maps, mask : as `energy_in_mask`.
+        threshold, largest, connectivity : see `boxes.regions_of`.
+    Raises
+        ShapeError, OptionError: as `energy_in_mask` and `boxes.regions_of`.
+    Source
+        Everingham et al. (2010), PASCAL VOC: the accuracy of a segmentation.
+    Examples
+        >>> mask_iou(torch.tensor([[9.0, 1.0, 5.0]]), torch.tensor([[True, True, False]]), largest=False)
+        tensor([0.3333], dtype=torch.float64)
+    """
+    maps, mask = _pair(maps, mask, False, "mask_iou")
+    found = regions_of(maps, threshold=threshold, largest=largest, connectivity=connectivity)
+    both, either = ((found & mask).flatten(1).sum(1).double(), (found | mask).flatten(1).sum(1).double())
+    return both / either.clamp(min=1)
 
 
 def saliency_metric(
@@ -224,7 +249,7 @@ class Localization(Result):
     def columns(self) -> tuple[str, ...]:
         """Explainer and measures."""
         boxes = ("box IoU", f"error at {self.iou_at:g}", "tight box IoU", f"error at {self.iou_at:g}, tight")
-        return ("explainer", *boxes, "saliency metric", "pointing hits", "energy in mask", "blank maps")
+        return ("explainer", *boxes, "saliency metric", "pointing hits", "energy in mask", "mask IoU", "blank maps")
 
     def rows(self) -> list[tuple[str, ...]]:
         """One row for each explainer and reference."""
@@ -232,10 +257,10 @@ class Localization(Result):
         for name in self.values:
             error, tight = (f"{100 * self.error(name, tight=t):.1f}" for t in (False, True))
             pointing = f"{100 * self.of(name, 'pointing').mean():.1f}"
-            iou, tight_iou, metric, energy = (
-                _spread(self.of(name, measure)) for measure in ("iou", "tight_iou", "saliency_metric", "energy")
+            iou, tight_iou, metric, *rest = (
+                _spread(self.of(name, m)) for m in ("iou", "tight_iou", "saliency_metric", "energy", "mask_iou")
             )
-            found.append((name, iou, error, tight_iou, tight, metric, pointing, energy, str(self.blank[name])))
+            found.append((name, iou, error, tight_iou, tight, metric, pointing, *rest, str(self.blank[name])))
         return found
 
     def plot(self, *, measure: str = "energy", **options: Any) -> ReadableFigure:
@@ -320,7 +345,8 @@ def localize(
         metric = saliency_metric(model, x, classes, tight, least=least).cpu()
         game = pointing_game(maps, known.mask, tolerance=tolerance).cpu()
         energy = energy_in_mask(maps, known.mask).cpu()
-        rows = (one, one >= iou_at, two, two >= iou_at, metric, game, energy)
+        region = mask_iou(maps, known.mask, threshold=threshold, connectivity=connectivity)
+        rows = (one, one >= iou_at, two, two >= iou_at, metric, game, energy, region)
         values[name] = torch.stack([row.double().cpu() for row in rows])
         blank[name] = int((maps <= 0).flatten(1).all(1).sum())
     return Localization(values, blank, classes.cpu(), iou_at)
