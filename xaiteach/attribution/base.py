@@ -19,6 +19,7 @@ from xaiteach.attribution.work import Work, rows_within
 from xaiteach.errors import OptionError, ShapeError
 from xaiteach.guards import check_finite, check_input, check_model, check_target, describe
 from xaiteach.plots import alt_text, compare, heat_map
+from xaiteach.runtime import keep_freed_memory
 
 if TYPE_CHECKING:
     from xaiteach.plots.figure import ReadableFigure
@@ -172,6 +173,7 @@ def explain(
         >>> a.map.shape, bool((a.map[1] == net[1].weight[1]).all())
         (torch.Size([3, 4]), True)
     """
+    keep_freed_memory()
     bound = bind(method, model, options)
     x = check_input(x, bound.name)
     check_model(model, bound.name, x)
