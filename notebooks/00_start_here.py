@@ -67,4 +67,4 @@ hint("start_here.energy_share", step=1)
 # %% [markdown]
 # ## Your turn
 #
-# Open `exercises/00_start_here.ipynb` and answer its one question. Then go on with `notebooks/02_gradcam.ipynb`.
+# Open `exercises/00_start_here.ipynb` and answer its one question. Then go on with `notebooks/01_gradients.ipynb`.

@@ -4,7 +4,7 @@
 # **Goals.** Derive the weights of Grad-CAM from the gradient of one score; read a map and its signs; score maps against
 # a mask that we know, beside controls that never saw the class.
 #
-# **You need** unit 00 and the chain rule (unit 01, gradients, is still to come; nothing here waits for it). **Time** 35 minutes, with three explorations. **Machine** any CPU.
+# **You need** units 00 and 01. **Time** 35 minutes, with three explorations. **Machine** any CPU.
 
 # %% xaiteach={"role": "setup"}
 import torch

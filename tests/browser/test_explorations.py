@@ -1,4 +1,4 @@
-"""Each exploration of the lesson of unit 02, worked from the keyboard in a real JupyterLab."""
+"""Each exploration of the lessons, worked from the keyboard in a real JupyterLab."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ TITLES = {
     "gradcam_pieces": "The pieces of Grad-CAM",
     "class_slider": "One picture, ten classes",
     "paint_explanation": "Paint your own explanation",
+    "gradient_landscape": "A landscape of gradients",
 }
+LESSONS = {"gradient_landscape": "01_gradients"}
+GRADCAM = "02_gradcam"
+"""Where the others are."""
 SLIDERS = {
     "gradcam_pieces": ["channel k"],
     "class_slider": ["class", "picture"],
     "paint_explanation": ["strength of v"],
+    "gradient_landscape": ["x1", "x2", "noise of SmoothGrad, sigma"],
 }
 PRESSES = 30
 
@@ -62,12 +67,27 @@ PRESS = """panel => {
 
 
 @pytest.fixture(scope="module")
-def lab(browser, course):
-    notebook = LabNotebook(browser.do(browser.page), course, "notebooks/02_gradcam.ipynb")
-    browser.do(notebook.open)
-    browser.do(notebook.run_all)
-    yield notebook
-    browser.do(notebook.page.close)
+def labs(browser, course):
+    """Lessons by unit, each opened and run when it is first asked for."""
+    opened = {}
+
+    def lesson(unit):
+        if unit not in opened:
+            opened[unit] = LabNotebook(browser.do(browser.page), course, f"notebooks/{unit}.ipynb")
+            browser.do(opened[unit].open)
+            browser.do(opened[unit].run_all)
+        return opened[unit]
+
+    yield lesson
+    for notebook in opened.values():
+        browser.do(notebook.page.close)
+
+
+@pytest.fixture
+def lab(labs, request):
+    """The lesson of the exploration that the test names; else that of unit 02."""
+    named = request.getfixturevalue("name") if "name" in request.fixturenames else ""
+    return labs(LESSONS.get(named, GRADCAM))
 
 
 @pytest.fixture(params=TITLES)
@@ -103,9 +123,12 @@ def state(panel):
     return panel.locator(".xaiteach-state").inner_text()
 
 
-def test_the_lesson_runs_to_its_end(browser, lab, shots):
-    assert browser.do(lab.errors) == []
-    assert browser.do(lambda: [lab.panel(title).count() for title in TITLES.values()]) == [1, 1, 1]
+@pytest.mark.parametrize("unit", [*LESSONS.values(), GRADCAM])
+def test_the_lesson_runs_to_its_end(browser, labs, shots, unit):
+    lesson = labs(unit)
+    assert browser.do(lesson.errors) == []
+    own = [title for name, title in TITLES.items() if LESSONS.get(name, GRADCAM) == unit]
+    assert browser.do(lambda: [lesson.panel(title).count() for title in own]) == [1] * len(own)
 
 
 def test_the_lesson_is_pictured_in_both_themes(browser, lab, shots):

@@ -29,6 +29,7 @@ __all__ = [
 
 UNITS = {
     "00_start_here": "xaiteach.questions.start_here",
+    "01_gradients": "xaiteach.questions.gradients",
     "02_gradcam": "xaiteach.questions.gradcam",
 }
 """Units with questions, in teaching order: full name -> module with a tuple QUESTIONS."""

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from xaiteach.checks import hint, mine, progress, ready, receipt, solution
     from xaiteach.widgets.check_panel import check
     from xaiteach.widgets.classes import class_slider
+    from xaiteach.widgets.landscape import gradient_landscape
     from xaiteach.widgets.paint import paint_explanation
     from xaiteach.widgets.pieces import gradcam_pieces
 
 __all__ = [
-    "check", "class_slider", "gradcam_pieces", "hint", "mine", "paint_explanation", "progress", "ready", "receipt",
-    "solution",
+    "check", "class_slider", "gradcam_pieces", "gradient_landscape", "hint", "mine", "paint_explanation", "progress",
+    "ready", "receipt", "solution",
 ]  # fmt: skip
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "check": "xaiteach.widgets.check_panel",
     "class_slider": "xaiteach.widgets.classes",
     "gradcam_pieces": "xaiteach.widgets.pieces",
+    "gradient_landscape": "xaiteach.widgets.landscape",
     "paint_explanation": "xaiteach.widgets.paint",
 }
 
