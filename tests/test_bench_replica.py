@@ -54,6 +54,18 @@ def test_the_digits_stand_beside_what_is_expected(monkeypatch: pytest.MonkeyPatc
     ]
 
 
+def test_the_axioms_are_kept_and_broken_as_they_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    (report,) = bench_replica.reports(1, ["axioms"])
+    assert report.faults == []
+    rows = {row[0]: row[1:] for row in report.rows}
+    assert set(rows["shapley_exact"]) == {"holds"}
+    monkeypatch.setattr(bench_replica, "KEEPERS", ("random_map",))
+    monkeypatch.setattr(bench_replica, "BREAKERS", {"shapley_exact": "dummy"})
+    (report,) = bench_replica.reports(1, ["axioms"])
+    assert "random_map must keep dummy" in report.faults
+    assert "shapley_exact must break dummy" in report.faults
+
+
 def test_unknown_cases_are_refused() -> None:
     with h.fails(OptionError, "unknown case", "digits, plain"):
         list(bench_replica.reports(1, ["mnist"]))

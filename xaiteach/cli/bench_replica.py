@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from xaiteach.attribution import explain
 from xaiteach.errors import unknown
+from xaiteach.evaluation.axiom_cases import check_axioms
 from xaiteach.evaluation.base import maps_of
 from xaiteach.evaluation.replica import NETS, replicate
 
@@ -151,6 +152,25 @@ def _theorems(_trainings: int) -> Report:
     return Report("theorems", title, ("theorem", "off by", "allowed"), rows, faults)
 
 
+KEEPERS = ("shapley_exact", "integrated_gradients")
+"""Those that keep every axiom on the toy networks."""
+BREAKERS = {
+    "deeplift": "implementation_invariance",
+    "saliency": "completeness",
+    "input_x_gradient": "completeness",
+    "random_map": "dummy",
+}
+"""Those that break at least this one."""
+
+
+def _axioms(_trainings: int) -> Report:
+    found = check_axioms([*KEEPERS, *BREAKERS])
+    faults = [f"{name} must keep {axiom}" for name in KEEPERS for axiom in found.axioms
+              if not found.verdicts[name, axiom].holds]  # fmt: skip
+    faults += [f"{name} must break {axiom}" for name, axiom in BREAKERS.items() if found.verdicts[name, axiom].holds]
+    return Report("axioms", found.title, found.columns, found.rows(), faults)
+
+
 def _digits(net: str) -> Callable[[int], Report]:
     def made(trainings: int) -> Report:
         found = replicate(net, trainings=trainings)
@@ -161,6 +181,7 @@ def _digits(net: str) -> Callable[[int], Report]:
 
 CASES: Mapping[str, Callable[[int], Report]] = {
     "theorems": _theorems,
+    "axioms": _axioms,
     **{f"digits, {net}": _digits(net) for net in NETS},
 }
 

@@ -4,6 +4,7 @@ Explainers are names of the registry, (name, options), Captum objects, or callab
 hold their numbers, print as a table and draw themselves.
 """
 
+from xaiteach.evaluation.axiom_cases import check_axioms
 from xaiteach.evaluation.base import Result, maps_of
 from xaiteach.evaluation.boxes import boxes_of, iou
 from xaiteach.evaluation.classes import class_insensitivity
@@ -32,6 +33,7 @@ __all__ = [
     "State",
     "Sweep",
     "boxes_of",
+    "check_axioms",
     "class_insensitivity",
     "completeness_soundness",
     "convergence",
