@@ -215,7 +215,7 @@ def test_progress_counts_points_slips_hints_and_predictions(course):
     assert "1.5 of 23 points as last checked" in text
     assert "1 predicted, 2 hints" in text
     assert "For a person to mark: gradcam.roles." in text
-    assert "Next: gradcam.logit_gradient" in text
+    assert "Next: gradients.input_gradient" in text
 
 
 def test_progress_says_when_all_is_done(course):
@@ -382,7 +382,7 @@ def test_restore_progress_and_receipt_from_the_command_line(course):
 
     status, text = command("progress")
     assert status == 0
-    assert "Next: gradcam.logit_gradient" in text
+    assert "Next: gradients.input_gradient" in text
     status, text = command("restore", ENERGY)
     assert status == 0
     assert "> version 2" in text

@@ -27,13 +27,6 @@ SALIENCY_MISTAKES = (
         0.4,
     ),
     Mistake(
-        "mean_loss",
-        _saliency("torch.nn.functional.cross_entropy(model(leaf), predicted)"),
-        "That is the gradient of the loss, and its mean over the ten signals makes each ten times too small. Take each "
-        "signal's logit, and their sum.",
-        0.3,
-    ),
-    Mistake(
         "probability",
         _saliency("model(leaf).softmax(1).gather(1, predicted[:, None]).sum()"),
         "That is the gradient of the probability, which is nearly flat where the network is sure. Take the logit.",
