@@ -21,15 +21,10 @@ SALIENCY_MISTAKES = (
         0.6,
     ),
     Mistake(
-        "loss",
-        _saliency("torch.nn.functional.cross_entropy(model(leaf), predicted, reduction='sum')"),
-        "That is the gradient of the loss -log y_c, which is nearly flat where the network is sure. Take the logit.",
-        0.4,
-    ),
-    Mistake(
         "probability",
         _saliency("model(leaf).softmax(1).gather(1, predicted[:, None]).sum()"),
-        "That is the gradient of the probability, which is nearly flat where the network is sure. Take the logit.",
+        "That is the gradient of the probability (or of the loss -log y_c, whose size is nearly the same here). Both are "
+        "nearly flat where the network is sure. Take the logit.",
         0.5,
     ),
     Mistake(
