@@ -23,8 +23,8 @@ SALIENCY_MISTAKES = (
     Mistake(
         "probability",
         _saliency("model(leaf).softmax(1).gather(1, predicted[:, None]).sum()"),
-        "That is the gradient of the probability (or of the loss -log y_c, whose size is nearly the same here). Both are "
-        "nearly flat where the network is sure. Take the logit.",
+        "That is the gradient of the probability (or of the loss -log y_c, whose size is nearly the same here). Both "
+        "are nearly flat where the network is sure. Take the logit.",
         0.5,
     ),
     Mistake(
