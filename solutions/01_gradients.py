@@ -257,8 +257,8 @@ if ready("gradients.energies"):
 
 # %% [markdown]
 # The gradient knows where the digit is: more of its energy lies there than chance would put, on every signal, and yet less
-# than half on average. Smoothing helps a little on most of them, and multiplying by the input more: where the signal is near
-# 0 there is rarely a digit. Would you have told so from the pictures? Only a score on something known can tell, and only
+# than half on average. Smoothing helps a little on most of them, and multiplying by the input more: the
+# digit's points are the larger ones here. Would you have told so from the pictures? Only a score on something known can tell, and only
 # beside a control.
 
 # %% [markdown]

@@ -33,7 +33,7 @@ def test_a_theorem_that_does_not_hold_is_named_and_the_exit_code_says_so(monkeyp
 
 def test_a_theorem_off_by_nan_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_replica, "THEOREMS", {"it": (lambda seed: float("nan"), 1.0)})
-    assert bench_replica.reports(1, ["theorems"]).__next__().faults
+    assert next(bench_replica.reports(1, ["theorems"])).faults
 
 
 def test_the_digits_stand_beside_what_is_expected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def test_the_energies_are_those_of_the_packages_own_methods() -> None:
     assert gradient.mean() < 0.5
     assert (smooth > gradient).sum() >= 7
     assert product.mean() > smooth.mean() > gradient.mean() > random.mean()
+    assert x[:, 0][mask].abs().mean() > 1.5 * x[:, 0][~mask].abs().mean()  # the digit's points are the larger ones
 
 
 def test_the_unit_fits_into_its_time_and_its_points_add_up() -> None:

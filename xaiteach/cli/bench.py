@@ -12,7 +12,6 @@ import typer
 
 from xaiteach.cli.base import FINDINGS, app, console, say
 from xaiteach.errors import OptionError, SetupError, unknown
-from xaiteach.plots.table import text_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,6 +79,8 @@ def _reports(module: ModuleType, trainings: int, cases: Sequence[str], json_file
             reports.append(report)
             status.update(f"{len(reports)} done, last: {report.case}")
     if _written(reports, json_file):
+        from xaiteach.plots.table import text_table  # which needs numpy: a third of a command's start
+
         for report in reports:
             say(f"{report.title}\n{text_table(report.columns, report.rows)}\n")
     faults = [f"{report.case}: {fault}" for report in reports for fault in report.faults]

@@ -68,11 +68,11 @@ def _off(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
-def _complete(method: str, head: str = "flat", **options: Any) -> Callable[[int], float]:
+def _complete(method: str, **options: Any) -> Callable[[int], float]:
     """How far the values of a method are from adding up to S(x) - S(0), relative to the largest such difference."""
 
     def off(seed: int) -> float:
-        net, (x, target) = _net(head=head, seed=seed), _samples(seed)
+        net, (x, target) = _net(head="flat", seed=seed), _samples(seed)
         found = explain(net, x, target, method, progress=False, **options)
         with torch.no_grad():
             change = (net(x) - net(torch.zeros_like(x))).gather(1, target[:, None])[:, 0]

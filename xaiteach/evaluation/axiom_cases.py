@@ -6,7 +6,7 @@ All are tables of two features x1, x2, in float64, with module ReLUs, two classe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -189,9 +189,5 @@ def check_axioms(
             except XaiTeachError as error:
                 refused[name, axiom] = str(error)
                 continue
-            (own,) = named_explainers(explainer)
-            sentence = found.sentence.replace(own, name, 1)
-            verdicts[name, axiom] = Verdict(
-                found.axiom, name, found.holds, found.deviation, found.found, found.expected, sentence
-            )
+            verdicts[name, axiom] = replace(found, explainer=name)
     return Axioms(verdicts, refused, tuple(named), tuple(chosen))

@@ -9,7 +9,6 @@ Symbols: M a map, S a score, x' the baseline.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from xaiteach.errors import OptionError
-from xaiteach.evaluation.base import Explainer, evaluating, maps_of, named_explainers, scores_of
-from xaiteach.evaluation.rankings import degraded
+from xaiteach.evaluation.base import Explainer, maps_of, named_explainers, samples_and_classes, scores_of
+from xaiteach.evaluation.fills import Replacement, replacement, scores_by_row
+from xaiteach.evaluation.rankings import degraded, field_of
 from xaiteach.guards import check_input
 
 __all__ = [
@@ -62,7 +62,8 @@ class Verdict:
         deviation : float. Largest |found - expected| (of monotonicity: what is lacking) over the largest size among the
             numbers compared and the map's own.
         found, expected : float. Where they are furthest apart.
-        sentence : the case in words.
+        words : what was found, as the sentence says it.
+        least : bool. Whether it had to be at least what was expected, and not equal to it.
     """
 
     axiom: str
@@ -71,7 +72,15 @@ class Verdict:
     deviation: float
     found: float
     expected: float
-    sentence: str
+    words: str
+    least: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """The case in words."""
+        told = f"{self.found:.4g}, {'at least ' if self.least else ''}{self.expected:.4g} expected"
+        axiom = self.axiom.replace("_", " ")
+        return f"{self.explainer} {'keeps' if self.holds else 'breaks'} {axiom}: {self.words} {told}."
 
     def __repr__(self) -> str:
         return self.sentence
@@ -86,14 +95,13 @@ def _verdict(axiom: str, explainer: Explainer, found: Tensor, expected: Tensor, 
     scale = max(float(torch.cat([found, expected, size.detach().double().cpu().flatten()]).abs().max()), 1e-300)
     worst = int(off.argmax())
     deviation = float(off[worst]) / scale
-    holds = deviation <= tolerance
-    told = f"{float(found[worst]):.4g}, {'at least ' if least else ''}{float(expected[worst]):.4g} expected"
-    sentence = f"{name} {'keeps' if holds else 'breaks'} {axiom.replace('_', ' ')}: {words} {told}."
-    return Verdict(axiom, name, holds, deviation, float(found[worst]), float(expected[worst]), sentence)
+    return Verdict(
+        axiom, name, deviation <= tolerance, deviation, float(found[worst]), float(expected[worst]), words, least
+    )
 
 
 def completeness(
-    explainer: Explainer, model: Model, x: Tensor, target: Target, *, baseline: float | Tensor = 0.0,
+    explainer: Explainer, model: Model, x: Tensor, target: Target, *, baseline: Replacement = 0.0,
     output: str = "logit", tolerance: float = 1e-6, seed: int = 0,
 ) -> Verdict:  # fmt: skip
     """The values add up to S(x) - S(x').
@@ -103,7 +111,7 @@ def completeness(
         model : callable from (n, ...) to logits (n, classes).
         x : Tensor, shape (n, ...).
         target : int, or (n,) long.
-        baseline : float, or Tensor that broadcasts to x. Default 0.
+        baseline : number, or Tensor that broadcasts to x, or a name, see `fills.replacement`. Default 0.
         output : "logit" or "probability". Which score.
         tolerance : float. Largest deviation that still holds, see `Verdict`.
         seed : int. What a random explainer draws from.
@@ -120,12 +128,9 @@ def completeness(
     """
     x = check_input(x, "completeness")
     maps = maps_of(explainer, model, x, target, generator=torch.Generator().manual_seed(seed))
-    ends = torch.as_tensor(baseline).to(x).expand_as(x).contiguous()
-    change = scores_of(model, x, target, "completeness", output=output) - scores_of(
-        model, ends, target, "completeness", output=output
-    )
+    here, there = (scores_of(model, at, target, "completeness", output=output) for at in (x, replacement(x, baseline)))
     words = "the map adds up to"
-    return _verdict("completeness", explainer, maps.flatten(1).sum(1), change, maps, tolerance, words)
+    return _verdict("completeness", explainer, maps.flatten(1).sum(1), here - there, maps, tolerance, words)
 
 
 def dummy(
@@ -150,16 +155,17 @@ def dummy(
         False
     """
     x = check_input(x, "dummy")
-    spatial = x.shape[2:] if x.ndim > 2 else x.shape[1:]
+    spatial = field_of(x)
     where = torch.as_tensor(positions)
     if where.dtype != torch.bool or where.shape != spatial or not bool(where.any()):
         raise OptionError(
             f"dummy: `positions` must be bool, shape {tuple(spatial)}, and True somewhere; got {where.dtype}, shape "
             f"{tuple(where.shape)}. Try torch.arange(d) == 1 for a table's second feature."
         )
-    for draw in _draws(x, 8):
-        moved = degraded(x, where.to(x.device).flatten().expand(len(x), -1), draw)
-        _premise(model, x, moved, target, "dummy", "must not read the positions", "positions that it does not read")
+    same, many = x.repeat(_DRAWS, *[1] * (x.ndim - 1)), _many(target)
+    moved = degraded(same, where.to(x.device).flatten().expand(len(same), -1), _draws(x))
+    still, changed = (scores_of(model, at, many, "dummy") for at in (same, moved))
+    _same_scores(still, changed, "dummy", "must not read the positions", "positions that it does not read")
     maps = maps_of(explainer, model, x, target, generator=torch.Generator().manual_seed(seed))
     found = maps.flatten(1)[:, where.flatten().to(maps.device)]
     words = "at a position that the model does not read it has"
@@ -232,9 +238,10 @@ def symmetry(
             f"symmetry: `x` must hold the same at positions {i} and {j}; it does not, or differs between them. "
             "Try a sample that does."
         )
-    for draw in _draws(x):
-        _premise(model, draw, _exchanged(draw, i, j), target, "symmetry", f"must treat positions {i} and {j} alike",
-                 "two positions that can be exchanged")  # fmt: skip
+    drawn, many = _draws(x), _many(target)
+    one, other = (scores_of(model, at, many, "symmetry") for at in (drawn, _exchanged(drawn, i, j)))
+    must = f"must treat positions {i} and {j} alike"
+    _same_scores(one, other, "symmetry", must, "two positions that can be exchanged")
     flat = maps_of(explainer, model, x, target, generator=torch.Generator().manual_seed(seed)).flatten(1)
     words = f"at position {i} it has"
     return _verdict("symmetry", explainer, flat[:, i], flat[:, j], flat, tolerance, words)
@@ -269,8 +276,8 @@ def implementation_invariance(
     """
     who = "implementation_invariance"
     x = check_input(x, who)
-    for sample in (x, *_draws(x)):
-        a, b = (scores_of(model, sample, target, who) for model in (first, second))
+    for sample, classes in ((x, target), (_draws(x), _many(target))):
+        a, b = (scores_of(model, sample, classes, who) for model in (first, second))
         _same_scores(a, b, who, "must compute the same function", "two ways to write one function")
     generator = torch.Generator().manual_seed(seed)
     one, two = (maps_of(explainer, model, x, target, generator=generator) for model in (first, second))
@@ -279,7 +286,7 @@ def implementation_invariance(
 
 def monotonicity(
     explainer: Explainer, first: Model, second: Model, x: Tensor, target: Target, position: int, *,
-    baseline: float | Tensor = 0.0, tolerance: float = 1e-6, seed: int = 0,
+    baseline: Replacement = 0.0, tolerance: float = 1e-6, seed: int = 0,
 ) -> Verdict:  # fmt: skip
     """Where a position gains the second model at least as much as the first, it gets at least as much (consistency).
 
@@ -309,29 +316,38 @@ def monotonicity(
             f"{who}: `x` must have at most {_MOST_POSITIONS} positions, and `position` be one of them; got {positions} "
             f"and {position}. Try a smaller model."
         )
-    fill = torch.as_tensor(baseline).to(x).expand_as(x).contiguous()
-    others = [p for p in range(positions) if p != position]
-    for there in itertools.product((False, True), repeat=len(others)):
-        gone = torch.ones(positions, dtype=torch.bool, device=x.device)
-        gone[[p for p, kept in zip(others, there, strict=True) if kept]] = False
-        without = degraded(x, gone.expand(len(x), -1), fill)
-        gone[position] = False
-        added = degraded(x, gone.expand(len(x), -1), fill)
-        gains = [scores_of(m, added, target, who) - scores_of(m, without, target, who) for m in (first, second)]
-        if bool((gains[1] < gains[0] - _SAME * max(1.0, float(gains[0].abs().max()))).any()):
-            raise OptionError(
-                f"{who}: the second model must gain at least as much by position {position} as the first, whatever "
-                f"else is there; with {[p for p, k in zip(others, there, strict=True) if k]} it gains less. Try "
-                "exchanging the two."
-            )
+    sets = torch.arange(2**positions)
+    without = sets[(sets >> position) % 2 == 0]
+    scores = [_scores_of_sets(model, x, target, replacement(x, baseline), positions, who) for model in (first, second)]
+    gains = [score[:, without + 2**position] - score[:, without] for score in scores]
+    less = gains[1] < gains[0] - _SAME * max(1.0, float(gains[0].abs().max()))
+    if bool(less.any()):
+        there = int(without[less.any(0)][0])
+        raise OptionError(
+            f"{who}: the second model must gain at least as much by position {position} as the first, whatever "
+            f"else is there; with {[p for p in range(positions) if there >> p & 1]} it gains less. Try "
+            "exchanging the two."
+        )
     generator = torch.Generator().manual_seed(seed)
     one, two = (maps_of(explainer, m, x, target, generator=generator).flatten(1) for m in (first, second))
     words = "where the second model gains no less, it gets"
     return _verdict(who, explainer, two[:, position], one[:, position], one, tolerance, words, least=True)
 
 
+def _scores_of_sets(model: Model, x: Tensor, target: Target, fill: Tensor, positions: int, who: str) -> Tensor:
+    """Score of each sample with each set of positions kept, shape (n, 2^positions); bit p of a set's number is p."""
+    x, classes = samples_and_classes(model, x, target, who)
+    bits = torch.arange(positions, device=x.device)
+
+    def made(rows: Tensor) -> tuple[Tensor, Tensor]:
+        sample, kept = rows // 2**positions, rows % 2**positions
+        return degraded(x[sample], (kept[:, None] >> bits) % 2 == 0, fill[sample]), classes[sample]
+
+    return scores_by_row(model, made, len(x) * 2**positions, x, "logit", who).reshape(len(x), -1)
+
+
 def missingness(
-    explainer: Explainer, model: Model, x: Tensor, target: Target, *, baseline: float | Tensor = 0.0,
+    explainer: Explainer, model: Model, x: Tensor, target: Target, *, baseline: Replacement = 0.0,
     tolerance: float = 1e-6, seed: int = 0,
 ) -> Verdict:  # fmt: skip
     """What is as in the baseline, in all channels, gets 0.
@@ -350,7 +366,7 @@ def missingness(
         True
     """
     x = check_input(x, "missingness")
-    same = x == torch.as_tensor(baseline).to(x)
+    same = x == replacement(x, baseline)
     missing = (same if x.ndim == 2 else same.all(1)).flatten(1)
     if not bool(missing.any()):
         raise OptionError("missingness: `x` must be as in the baseline somewhere; it is nowhere. Try x with a 0 in it.")
@@ -360,14 +376,15 @@ def missingness(
     return _verdict("missingness", explainer, found, torch.zeros_like(found), flat, tolerance, words)
 
 
-def _draws(x: Tensor, count: int = _DRAWS) -> list[Tensor]:
+def _draws(x: Tensor) -> Tensor:
+    """Drawn samples, shape (_DRAWS * n, ...)."""
     generator = torch.Generator().manual_seed(0)
-    return [2 * torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x) for _ in range(count)]
+    return 2 * torch.randn((_DRAWS * len(x), *x.shape[1:]), generator=generator, dtype=torch.float64).to(x)
 
 
-def _premise(model: Model, x: Tensor, other: Tensor, target: Target, who: str, must: str, advice: str) -> None:
-    with evaluating(model, x.device):
-        _same_scores(scores_of(model, x, target, who), scores_of(model, other, target, who), who, must, advice)
+def _many(target: Target) -> Target:
+    """The classes of `_draws`."""
+    return target if isinstance(target, int) else torch.as_tensor(target).repeat(_DRAWS)
 
 
 def _same_scores(a: Tensor, b: Tensor, who: str, must: str, advice: str) -> None:

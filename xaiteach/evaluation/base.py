@@ -34,8 +34,11 @@ __all__ = [
     "evaluating",
     "explained",
     "logits_of",
+    "looked_up",
     "maps_of",
+    "mean_sd",
     "named_explainers",
+    "samples_and_classes",
     "scores_of",
     "with_own_layer",
 ]
@@ -98,6 +101,22 @@ def named_explainers(explainers: Explainer | Sequence[Explainer] | Mapping[str, 
     return found
 
 
+def looked_up(values: Mapping[str, Tensor], explainer: str) -> Tensor:
+    """Numbers of one explainer.
+
+    Raises
+        OptionError: it was not computed; the message names the nearest.
+    """
+    if explainer not in values:
+        raise unknown("explainer", explainer, values)
+    return values[explainer]
+
+
+def mean_sd(values: Tensor, digits: int = 3) -> str:
+    """Mean and standard deviation as a cell of a table, "0.512 (0.034)"."""
+    return f"{values.mean():.{digits}f} ({values.std(correction=0):.{digits}f})"
+
+
 def beside_controls(explainers: Explainers, x: Tensor) -> dict[str, Explainer]:
     """Explainers by name, and behind them what never looks at the model: the edge detector (but for tables) and noise.
 
@@ -108,6 +127,15 @@ def beside_controls(explainers: Explainers, x: Tensor) -> dict[str, Explainer]:
     for control in ("edge_detector", "random_map") if x.ndim > 2 else ("random_map",):
         named.setdefault(control, control)
     return named
+
+
+def samples_and_classes(
+    model: Callable[[Tensor], Any], x: Tensor, target: int | Tensor | Sequence[int] | None, who: str
+) -> tuple[Tensor, Tensor]:
+    """Samples, checked, and a class for each: those given, or where there are none those that the model predicts."""
+    x = check_input(x, who)
+    logits = logits_of(model, x, who)
+    return x, logits.argmax(1) if target is None else check_target(target, len(x), logits.shape[1], who, x.device)
 
 
 def explained(
@@ -126,9 +154,7 @@ def explained(
     Raises
         ShapeError, TargetError, ModelError, OptionError: as `maps_of`.
     """
-    x = check_input(x, who)
-    logits = logits_of(model, x, who)
-    classes = logits.argmax(1) if target is None else check_target(target, len(x), logits.shape[1], who, x.device)
+    x, classes = samples_and_classes(model, x, target, who)
     maps = {
         name: maps_of(explainer, model, x, classes, generator=torch.Generator().manual_seed(seed))
         for name, explainer in beside_controls(explainers, x).items()

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from xaiteach.attribution.work import at_least
 from xaiteach.errors import OptionError, unknown
-from xaiteach.evaluation.base import Explainers, Result, explained
+from xaiteach.evaluation.base import Explainers, Result, explained, looked_up, mean_sd
 from xaiteach.evaluation.fills import Replacement, counts_of, curve, named_replacement, replacement
-from xaiteach.evaluation.rankings import ranking
+from xaiteach.evaluation.rankings import field_of, ranking
 
 if TYPE_CHECKING:
     from xaiteach.plots.figure import ReadableFigure
@@ -75,11 +75,11 @@ class DeletionInsertion(Result):
 
     def deletion_auc(self, explainer: str) -> Tensor:
         """Area under each sample's deletion curve, shape (n,). Lower is better."""
-        return area(_of(self.deletion, explainer), self.fractions)
+        return area(looked_up(self.deletion, explainer), self.fractions)
 
     def insertion_auc(self, explainer: str) -> Tensor:
         """Area under each sample's insertion curve, shape (n,). Higher is better."""
-        return area(_of(self.insertion, explainer), self.fractions)
+        return area(looked_up(self.insertion, explainer), self.fractions)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ class DeletionInsertion(Result):
             down, up = self.deletion_auc(name), self.insertion_auc(name)
             less = self.deletion_auc("random_map").mean() - down.mean()
             more = up.mean() - self.insertion_auc("random_map").mean()
-            found.append((name, _mean_sd(down), _mean_sd(up), f"{less:+.3f}", f"{more:+.3f}"))
+            found.append((name, mean_sd(down), mean_sd(up), f"{less:+.3f}", f"{more:+.3f}"))
         return found
 
     def plot(self, *, of: str = "deletion", **options: Any) -> ReadableFigure:
@@ -138,7 +138,7 @@ class RegionPerturbation(Result):
         """Mean over k from 0 to L of S(x) - S(x^(k)), shape (n,). MoRF: higher is better; LeRF: lower."""
         if order not in ORDERS:
             raise unknown("order", order, ORDERS)
-        scores = _of(self.curves[order], explainer)
+        scores = looked_up(self.curves[order], explainer)
         return (scores[:, :1] - scores).mean(1)
 
     def between(self, explainer: str) -> Tensor:
@@ -153,7 +153,7 @@ class RegionPerturbation(Result):
     def rows(self) -> list[tuple[str, ...]]:
         """One row for each explainer and control."""
         return [
-            (name, _mean_sd(self.aopc(name)), _mean_sd(self.aopc(name, "lerf")), _mean_sd(self.between(name)))
+            (name, mean_sd(self.aopc(name)), mean_sd(self.aopc(name, "lerf")), mean_sd(self.between(name)))
             for name in self.curves["morf"]
         ]
 
@@ -164,16 +164,6 @@ class RegionPerturbation(Result):
         fractions = torch.arange(self.steps + 1, dtype=torch.float64) / self.regions
         options.setdefault("title", f"{order}: {'most' if order == 'morf' else 'least'} relevant regions first")
         return _mean_curves(self.curves[order], fractions, "replaced", self.output, options)
-
-
-def _of(curves: Mapping[str, Tensor], explainer: str) -> Tensor:
-    if explainer not in curves:
-        raise unknown("explainer", explainer, curves)
-    return curves[explainer]
-
-
-def _mean_sd(values: Tensor) -> str:
-    return f"{values.mean():.3f} ({values.std(correction=0):.3f})"
 
 
 def _mean_curves(
@@ -315,7 +305,7 @@ def region_perturbation(
     """
     who = "region_perturbation"
     x, classes, maps = explained(model, x, target, explainers, who, seed=seed)
-    field = x.shape[2:] if x.ndim > 2 else x.shape[1:]
+    field = field_of(x)
     usual = 1 if x.ndim == 2 else max(1, min(field) // 8)
     number = regions_of(field, usual if region is None else region).to(x.device)
     count = int(number.max()) + 1

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from xaiteach.errors import OptionError, unknown
-from xaiteach.evaluation.base import Explainers, Result, explained
+from xaiteach.evaluation.base import Explainers, Result, explained, looked_up
 from xaiteach.evaluation.fills import Replacement, named_replacement, replacement, scores_by_row
 from xaiteach.evaluation.rankings import over_channels, ranking, replaced
 
@@ -60,25 +60,20 @@ class DropIncrease(Result):
 
     def drop(self, explainer: str) -> Tensor:
         """max((Y - O) / Y, 0) of each sample, shape (n,), as a fraction; 0 where Y is 0. Lower is better."""
-        fall = (self.whole - self._of(explainer)).clamp(min=0)
+        fall = (self.whole - looked_up(self.kept, explainer)).clamp(min=0)
         return torch.where(self.whole > 0, fall / self.whole.where(self.whole > 0, torch.ones(())), 0.0)
 
     def increase(self, explainer: str) -> Tensor:
         """Whether O > Y, shape (n,), 1 or 0. Its mean is the increase; higher is better."""
-        return (self._of(explainer) > self.whole).double()
+        return (looked_up(self.kept, explainer) > self.whole).double()
 
     def wins(self, explainer: str, rival: str = "random_map") -> float:
         """Share of the samples for which the explainer keeps a higher probability than the rival; equal ones are half.
 
         So that wins of A over B and of B over A make 1.
         """
-        ours, theirs = self._of(explainer), self._of(rival)
+        ours, theirs = looked_up(self.kept, explainer), looked_up(self.kept, rival)
         return float(((ours > theirs).double() + (ours == theirs).double() / 2).mean())
-
-    def _of(self, explainer: str) -> Tensor:
-        if explainer not in self.kept:
-            raise unknown("explainer", explainer, self.kept)
-        return self.kept[explainer]
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xaiteach.errors import OptionError, ShapeError, unknown
-from xaiteach.evaluation.base import Explainer, Result, logits_of, maps_of, named_explainers
+from xaiteach.evaluation.base import Explainer, Result, logits_of, maps_of, mean_sd, named_explainers
 from xaiteach.evaluation.boxes import as_truth, best_iou, boxes_of, checked_maps, regions_of
 from xaiteach.guards import check_input, check_target, describe
 from xaiteach.runtime import require
@@ -258,7 +258,7 @@ class Localization(Result):
             error, tight = (f"{100 * self.error(name, tight=t):.1f}" for t in (False, True))
             pointing = f"{100 * self.of(name, 'pointing').mean():.1f}"
             iou, tight_iou, metric, *rest = (
-                _spread(self.of(name, m)) for m in ("iou", "tight_iou", "saliency_metric", "energy", "mask_iou")
+                mean_sd(self.of(name, m), 2) for m in ("iou", "tight_iou", "saliency_metric", "energy", "mask_iou")
             )
             found.append((name, iou, error, tight_iou, tight, metric, pointing, *rest, str(self.blank[name])))
         return found
@@ -273,10 +273,6 @@ class Localization(Result):
         options.setdefault("title", "dashed: a map of ones, which is chance")
         label = {"energy": "energy in the mask", "iou": "IoU of the box"}.get(measure, measure.replace("_", " "))
         return bars(means, label=label, spread=spread, reference=float(self.of(WHOLE, measure).mean()), **options)
-
-
-def _spread(values: Tensor) -> str:
-    return f"{values.mean():.2f} ({values.std(correction=0):.2f})"
 
 
 def localize(

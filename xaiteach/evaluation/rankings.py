@@ -12,7 +12,12 @@ from xaiteach.attribution.work import uniform
 from xaiteach.errors import OptionError, ShapeError, unknown
 from xaiteach.guards import check_finite, describe
 
-__all__ = ["degraded", "over_channels", "ranking", "replaced"]
+__all__ = ["degraded", "field_of", "over_channels", "ranking", "replaced"]
+
+
+def field_of(x: Tensor) -> torch.Size:
+    """Sides of what a map of x covers: its spatial axes, or the features of a table (n, d)."""
+    return x.shape[2:] if x.ndim > 2 else x.shape[1:]
 
 
 def ranking(maps: Tensor, *, generator: torch.Generator | None = None) -> Tensor:

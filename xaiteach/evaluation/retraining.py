@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from xaiteach import data
 from xaiteach.errors import OptionError, ShapeError, unknown
-from xaiteach.evaluation.base import Explainers, Result, beside_controls, logits_of, maps_of
+from xaiteach.evaluation.base import Explainers, Result, beside_controls, logits_of, looked_up, maps_of
 from xaiteach.evaluation.parallel_training import Builder, Recipe, train_many, train_one
 from xaiteach.evaluation.rankings import degraded, over_channels, ranking, replaced
 from xaiteach.guards import check_input, describe
@@ -100,7 +100,7 @@ class Retraining(Result):
 
     def curve(self, explainer: str) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation over seeds at each fraction, shape (F,) each."""
-        found = self._of(explainer)
+        found = looked_up(self.accuracy, explainer)
         return found.mean(1), found.std(1, correction=0)
 
     def beyond(self, explainer: str, control: str = "random_map") -> Tensor:
@@ -109,13 +109,8 @@ class Retraining(Result):
         Seed for seed, with the same initial weights and batches. Above 0 is better for ROAR and KAR; for the mask it is
         what leaks beyond what any mask gives away.
         """
-        gain = (self._of(explainer) - self._of(control)).mean(0)
+        gain = (looked_up(self.accuracy, explainer) - looked_up(self.accuracy, control)).mean(0)
         return -gain if self.kind == "roar" else gain
-
-    def _of(self, explainer: str) -> Tensor:
-        if explainer not in self.accuracy:
-            raise unknown("explainer", explainer, self.accuracy)
-        return self.accuracy[explainer]
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xaiteach.attribution.work import at_least, uniform
 from xaiteach.errors import OptionError
-from xaiteach.evaluation.base import Explainers, Result, beside_controls, explained, maps_of
+from xaiteach.evaluation.base import Explainers, Result, beside_controls, explained, maps_of, mean_sd
 
 if TYPE_CHECKING:
     from xaiteach.plots.figure import ReadableFigure
@@ -53,7 +53,7 @@ class MaxSensitivity(Result):
         for name, values in self.values.items():
             there = values[~values.isnan()]
             if len(there):
-                found.append((name, f"{there.mean():.3f} ({there.std(correction=0):.3f})", f"{there.max():.3f}"))
+                found.append((name, mean_sd(there), f"{there.max():.3f}"))
             else:
                 found.append((name, "no map", "no map"))
         return found

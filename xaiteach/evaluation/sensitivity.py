@@ -17,11 +17,18 @@ from torch import Tensor
 
 from xaiteach.attribution.work import at_least, normal, uniform
 from xaiteach.errors import OptionError, ShapeError, unknown
-from xaiteach.evaluation.base import Explainers, Result, attribution_of, beside_controls, explained, logits_of
+from xaiteach.evaluation.base import (
+    Explainers,
+    Result,
+    attribution_of,
+    beside_controls,
+    explained,
+    looked_up,
+    samples_and_classes,
+)
 from xaiteach.evaluation.fills import Replacement, named_replacement, replacement, scores_by_row
-from xaiteach.evaluation.rankings import degraded
+from xaiteach.evaluation.rankings import degraded, field_of
 from xaiteach.evaluation.similarity import pearson
-from xaiteach.guards import check_input, check_target
 
 if TYPE_CHECKING:
     from xaiteach.plots.figure import ReadableFigure
@@ -206,9 +213,7 @@ class Infidelity(Result):
 
     def unexplained(self, explainer: str) -> Tensor:
         """Scaled infidelity over that of a map of zeros, shape (n,), from 0, foretold, to 1; NaN without change."""
-        if explainer not in self.scaled:
-            raise unknown("explainer", explainer, self.scaled)
-        return self.scaled[explainer] / torch.where(self.change > 0, self.change, float("nan"))
+        return looked_up(self.scaled, explainer) / torch.where(self.change > 0, self.change, float("nan"))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -312,9 +317,7 @@ def _with_values(
     if not elements:
         x, classes, maps = explained(model, x, target, explainers, who, seed=seed)
         return x, classes, {name: found.double().flatten(1) for name, found in maps.items()}
-    x = check_input(x, who)
-    logits = logits_of(model, x, who)
-    classes = logits.argmax(1) if target is None else check_target(target, len(x), logits.shape[1], who, x.device)
+    x, classes = samples_and_classes(model, x, target, who)
     values = {}
     for name, explainer in beside_controls(explainers, x).items():
         found = attribution_of(explainer, model, x, classes, generator=torch.Generator().manual_seed(seed)).values
@@ -331,7 +334,7 @@ def _with_values(
 
 def _places(count: int, one: Tensor, perturbation: str, share: float, generator: torch.Generator) -> Tensor:
     """Positions that are replaced, shape (count, positions), bool."""
-    field = one.shape[1:] if one.ndim > 1 else one.shape
+    field = field_of(one[None])
     positions = field.numel()
     if perturbation == "remove":
         return _subsets(count, positions, min(max(1, round(share * positions)), positions), generator)

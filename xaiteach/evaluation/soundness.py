@@ -19,10 +19,10 @@ from torch import Tensor
 
 from xaiteach.attribution.work import at_least
 from xaiteach.errors import OptionError, TargetError, unknown
-from xaiteach.evaluation.base import Explainers, Result, beside_controls, logits_of, maps_of
+from xaiteach.evaluation.base import Explainers, Result, beside_controls, logits_of, looked_up, maps_of, mean_sd
 from xaiteach.evaluation.deletion import area
 from xaiteach.evaluation.fills import Replacement, counts_of, curve, named_replacement, replacement
-from xaiteach.evaluation.rankings import ranking
+from xaiteach.evaluation.rankings import field_of, ranking
 from xaiteach.guards import check_input
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ class CompletenessSoundness(Result):
 
     def completeness(self, explainer: str) -> Tensor:
         """min(max(g, e1) / f, 1) of each sample and class, shape (n, classes): 1 where the map brings all of f back."""
-        return _share(self._of(explainer).clamp(min=self.epsilon[0]), self.f)
+        return _share(looked_up(self.g, explainer).clamp(min=self.epsilon[0]), self.f)
 
     def soundness(self, explainer: str) -> Tensor:
         """min(max(f, e2) / g, 1) of each sample and class, shape (n, classes): 1 where the map makes no more of it."""
-        return _share(self.f.clamp(min=self.epsilon[1]), self._of(explainer))
+        return _share(self.f.clamp(min=self.epsilon[1]), looked_up(self.g, explainer))
 
     def alpha(self, explainer: str) -> Tensor:
         """Completeness for the class where it is least, shape (n,). The method's is the mean; higher is better."""
@@ -72,11 +72,6 @@ class CompletenessSoundness(Result):
     def beta(self, explainer: str) -> Tensor:
         """Soundness for the class where it is least, shape (n,). The method's is the mean; higher is better."""
         return self.soundness(explainer).amin(1)
-
-    def _of(self, explainer: str) -> Tensor:
-        if explainer not in self.g:
-            raise unknown("explainer", explainer, self.g)
-        return self.g[explainer]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -89,7 +84,7 @@ class CompletenessSoundness(Result):
         found: list[tuple[str, ...]] = []
         for name in self.g:
             columns = (self.alpha(name), self.beta(name), self.completeness(name).gather(1, top))
-            found.append((name, *(f"{c.mean():.3f} ({c.std(correction=0):.3f})" for c in columns)))
+            found.append((name, *(mean_sd(column) for column in columns)))
         return found
 
     def plot(self, *, of: str = "soundness", **options: Any) -> ReadableFigure:
@@ -164,7 +159,7 @@ def completeness_soundness(
     probabilities = logits_of(model, x, who).double().softmax(1).cpu()
     chosen = _classes(classes, probabilities.shape[1], who)
     shown = replacement(x, fill, generator=torch.Generator().manual_seed(seed + 2))
-    counts = counts_of(x[0].numel() if x.ndim == 2 else x[0, 0].numel(), steps)
+    counts = counts_of(field_of(x).numel(), steps)
     fractions, left = counts.double() / int(counts[-1]), counts[-1] - counts
     areas: dict[str, Tensor] = {}
     for name, explainer in beside_controls(explainers, x).items():

@@ -16,12 +16,11 @@ from xaiteach.questions.gradcam_gradient_mistakes import (
     LOGIT_GRADIENT_MISTAKES,
     PROBABILITY_MISTAKES,
 )
-from xaiteach.questions.model import Case, Question, Size, Tolerance, Variant
+from xaiteach.questions.model import NO_AUTOGRAD, Case, Question, Size, Tolerance, Variant
 
 __all__ = ["HIDDEN_RELU", "LOGIT_GRADIENT", "PROBABILITY_GRADIENT"]
 
 UNIT = "02_gradcam"
-_NO_AUTOGRAD = ("autograd", "backward", "captum", "jacrev", "jacobian", "vjp")
 
 
 def _gradient_case(name: str, rng: np.random.Generator, sizes: tuple[int, int, int, int], c: int) -> Case:
@@ -75,7 +74,7 @@ LOGIT_GRADIENT = Question(
         "    return {'gradient': answer(A, V, b, case['c'])}\n"
     ),
     expected=_gradient_expected,
-    forbids=_NO_AUTOGRAD,
+    forbids=NO_AUTOGRAD,
     tolerance=Tolerance(1e-4, 1e-6, "the answer may compute in float32; entries are of order 0.1 to 1"),
     shape_words="(K, d1, d2), like A",
     mistakes=LOGIT_GRADIENT_MISTAKES,
@@ -145,7 +144,7 @@ PROBABILITY_GRADIENT = Question(
     cases=_probability_cases,
     probe=LOGIT_GRADIENT.probe,
     expected=_probability_expected,
-    forbids=_NO_AUTOGRAD,
+    forbids=NO_AUTOGRAD,
     tolerance=Tolerance(1e-3, 0.0, "float32, relative to the largest entry, which may be as small as 1e-9"),
     shape_words="(K, d1, d2), like A",
     mistakes=PROBABILITY_MISTAKES,
@@ -247,7 +246,7 @@ HIDDEN_RELU = Question(
         "    return {'gradient': answer(A, W1, b1, V, case['c'])}\n"
     ),
     expected=_hidden_expected,
-    forbids=_NO_AUTOGRAD,
+    forbids=NO_AUTOGRAD,
     tolerance=Tolerance(1e-3, 1e-6, "the answer may compute in float32; entries are of order 0.1 to 1"),
     shape_words="(K, d1, d2), like A",
     mistakes=HIDDEN_MISTAKES,

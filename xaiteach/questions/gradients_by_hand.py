@@ -16,12 +16,12 @@ from xaiteach.questions.gradients_hand_mistakes import (
     PRODUCT_MISTAKES,
     WEIGHT_GRADIENT_MISTAKES,
 )
-from xaiteach.questions.model import Case, Question, Size, Tolerance, Variant
+from xaiteach.questions.model import NO_AUTOGRAD, Case, Question, Size, Tolerance, Variant
 
-__all__ = ["GRADIENT_X_INPUT", "INPUT_GRADIENT", "NO_AUTOGRAD", "WEIGHT_GRADIENT", "net_case"]
+__all__ = ["BY_HAND", "GRADIENT_X_INPUT", "INPUT_GRADIENT", "WEIGHT_GRADIENT", "net_case"]
 
 UNIT = "01_gradients"
-NO_AUTOGRAD = ("autograd", "backward", "captum", "jacrev", "jacobian", "vjp", "explain")
+BY_HAND = (*NO_AUTOGRAD, "explain")
 
 Array = np.ndarray[Any, Any]
 
@@ -89,7 +89,7 @@ INPUT_GRADIENT = Question(
         "    import torch\n" + _READ + "    return {'gradient': answer(x, W1, b1, V, b, case['c'])}\n"
     ),
     expected=_input_expected,
-    forbids=NO_AUTOGRAD,
+    forbids=BY_HAND,
     tolerance=_FLOAT32,
     shape_words="(n,), one number for each input",
     mistakes=INPUT_GRADIENT_MISTAKES,
@@ -155,7 +155,7 @@ WEIGHT_GRADIENT = Question(
     cases=net_cases,
     probe=INPUT_GRADIENT.probe,
     expected=_weight_expected,
-    forbids=NO_AUTOGRAD,
+    forbids=BY_HAND,
     tolerance=_FLOAT32,
     shape_words="(H, n), like W1",
     mistakes=WEIGHT_GRADIENT_MISTAKES,
@@ -212,7 +212,7 @@ GRADIENT_X_INPUT = Question(
     ),
     expected=_product_expected,
     depends_on=("gradients.input_gradient",),
-    forbids=NO_AUTOGRAD,
+    forbids=BY_HAND,
     tolerance=_FLOAT32,
     shape_words="a pair: (n,), one number for each input, and a single number",
     context=(

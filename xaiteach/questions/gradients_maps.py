@@ -186,7 +186,7 @@ PREDICT_INSIDE = Question(
     answer="predict_inside",
     stub="predict_inside = ...",
     shape_words="a whole number from 0 to 10",
-    rubric=Rubric(reveal="Two items further on you will compute it."),
+    rubric=Rubric(reveal='The item "Scored on what is known" computes it.'),
     hints=(
         "Nothing can be wrong here. Where would a nudge change the network's mind: on the digit, or beside it?",
         "A map that knows nothing would be above the mask's share of the length on about half of the signals.",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xaiteach.questions.gradients_by_hand import NO_AUTOGRAD, net_case
+from xaiteach.questions.gradients_by_hand import BY_HAND, net_case
 from xaiteach.questions.gradients_tool_mistakes import CATCH_MISTAKES, HOW_FAR_MISTAKES, SMOOTHGRAD_MISTAKES
 from xaiteach.questions.model import Case, Question, Size, Tolerance, Variant
 
@@ -272,7 +272,7 @@ HOW_FAR = Question(
         "    return {'t': answer(x, d, W1, b1)}\n"
     ),
     expected=_far_expected,
-    forbids=NO_AUTOGRAD,
+    forbids=BY_HAND,
     tolerance=Tolerance(1e-3, 1e-5, "a float32 quotient"),
     shape_words="one positive number",
     mistakes=HOW_FAR_MISTAKES,

@@ -15,12 +15,15 @@ import numpy as np
 
 from xaiteach.errors import OptionError
 
-__all__ = ["Case", "Kind", "Mistake", "Question", "Rubric", "Size", "Tolerance", "Values", "Variant"]
+__all__ = ["NO_AUTOGRAD", "Case", "Kind", "Mistake", "Question", "Rubric", "Size", "Tolerance", "Values", "Variant"]
 
 Kind = Literal["function", "value", "choice", "prediction", "essay", "formula"]
 Size = Literal["public", "fresh"]
 Values = dict[str, np.ndarray[Any, Any]]
 """What a probe returns for one case: named arrays (a text is a zero-dimensional array of str)."""
+
+NO_AUTOGRAD = ("autograd", "backward", "captum", "jacrev", "jacobian", "vjp")
+"""Names that a gradient by hand may not use."""
 
 LEAST = {"function": (3, 2), "formula": (3, 2), "value": (3, 1), "choice": (1, 0)}
 """Least numbers of mistakes and of variants for each machine-judged kind."""

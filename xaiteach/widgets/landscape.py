@@ -59,7 +59,7 @@ def _value(points: Array, c: int, output: str) -> Array:
 
 def _gradient(points: Array, c: int, output: str) -> Array:
     """Gradient by the input, (n, 2) to (n, 2)."""
-    rows = V[c] - np.zeros((len(points), 1))  # (n, H): by the hidden units
+    rows: Array = V[c]  # by the hidden units: (H,), or (n, H)
     if output != "logit":
         y = _probabilities(points)
         rows = V[c] - y @ V
@@ -151,10 +151,7 @@ def _told(output: str, sigma: float, y: float, share: float) -> tuple[str, bool]
     if y > SURE and share < FLAT:
         return "Solved: the net is sure here, and nothing that you nudge changes that. Now ask for the logit.", True
     if y > SURE:
-        return (
-            f"Sure ({y:.1%}), but the gradient is still {share:.1%} of the largest. Go on the same way.",
-            False,
-        )
+        return f"Sure ({y:.1%}), but the gradient is still {share:.1%} of the largest. Go on the same way.", False
     return f"Not yet: the net gives the class {y:.1%} here.", False
 
 
