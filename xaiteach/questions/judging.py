@@ -6,12 +6,12 @@ No student code runs here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from xaiteach.questions import diagnoses, probing
+from xaiteach.questions import diagnoses, formulas, probing
 from xaiteach.questions.model import Case, Mistake, Question, Tolerance, Values
 
 __all__ = ["AnswerKey", "Key", "Outcome", "Verdict", "judge", "read_values", "show"]
@@ -174,8 +174,11 @@ def judge(question: Question, keys: Sequence[AnswerKey], payloads: Sequence[Payl
         return Verdict(question.id, "not_attempted", sentence="Nothing came back from this answer.")
     got: list[Values | None] = []
     errors: list[Payload | None] = []
+    read = ""
     for key in keys:
         values, error = _read(by_case.get(key.case.name))
+        if values is not None and question.kind == "formula":
+            values, error, read = formulas.numbers(values, key.case)
         got.append(values)
         errors.append(error)
     if all(error is not None and error.get("kind") == "unfinished" for error in errors):
@@ -187,7 +190,8 @@ def judge(question: Question, keys: Sequence[AnswerKey], payloads: Sequence[Payl
     fresh = _count(keys, passed, public=False)
     if all(passed):
         return Verdict(question.id, "right", 1.0, public=public, fresh=fresh)
-    return _wrong(question, keys, got, errors, passed, public, fresh)
+    verdict = _wrong(question, keys, got, errors, passed, public, fresh)
+    return replace(verdict, got=f"{verdict.got}, which is {read}") if read and verdict.got else verdict
 
 
 def _recorded(question: Question, key: AnswerKey, values: Values | None, error: Payload | None) -> Verdict:
@@ -330,6 +334,8 @@ def _error_words(question: Question, error: Payload, key: AnswerKey) -> str:
     kind, message = error.get("kind"), str(error.get("message") or "")[:300]
     if not key.case.public and kind in ("raised", "form"):  # a message may hold the inputs of a fresh case
         return f"It stopped with {str(error.get('type'))[:40]}, or gave no value of the right form, on a fresh case."
+    if kind == "formula":
+        return f"{message[:1].upper()}{message[1:]}"
     if kind == "unfinished":
         return "Part of the answer is still blank: some cases come back empty."
     if kind == "raised":

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xaiteach.questions import probing
+from xaiteach.questions import formulas, probing
 from xaiteach.questions.judging import Key, read_values
 from xaiteach.questions.model import Case, Question, Values
 
@@ -97,7 +97,10 @@ def _values(question: Question, source: str, cases: Sequence[Case]) -> list[Valu
     found: list[Values | None] = []
     for case in cases:
         payload = by_case.get(case.name)
-        found.append(None if payload is None or payload["error"] else read_values(payload))
+        values = None if payload is None or payload["error"] else read_values(payload)
+        if values is not None and question.kind == "formula":
+            values, _, _ = formulas.numbers(values, case)
+        found.append(values)
     return found
 
 
