@@ -128,7 +128,7 @@ def test_the_landscapes_gradient_is_autograds(output: str) -> None:
         (g,) = torch.autograd.grad(score.sum(), points, retain_graph=True)
         values = points.detach().numpy()
         np.testing.assert_allclose(landscape._value(values, c, output), score.detach().numpy(), atol=1e-10)
-        np.testing.assert_allclose(landscape._gradient(values, c, output), g.numpy(), atol=1e-10)
+        np.testing.assert_allclose(landscape.gradients(values, c, output), g.numpy(), atol=1e-10)
 
 
 @pytest.mark.parametrize("target", landscape.CLASSES)

@@ -12,9 +12,10 @@ from xaiteach import widgets
 from xaiteach.checks import history
 from xaiteach.checks import run as checks_run
 from xaiteach.errors import OptionError
-from xaiteach.widgets import check, class_slider, gradcam_pieces, gradient_landscape, paint_explanation
+from xaiteach.widgets import check, class_slider, gradcam_pieces, gradient_landscape, lime_sampling, paint_explanation
 from xaiteach.widgets.classes import ClassSlider
 from xaiteach.widgets.evidence import cosine, evidence
+from xaiteach.widgets.fields import Options
 from xaiteach.widgets.front import VIEW
 from xaiteach.widgets.paint import RIDGE, fitted, painted
 
@@ -23,6 +24,7 @@ MAKERS = {
     "class_slider": class_slider,
     "paint_explanation": paint_explanation,
     "gradient_landscape": gradient_landscape,
+    "lime_sampling": lime_sampling,
 }
 
 
@@ -37,8 +39,10 @@ def exploration(request):
     return MAKERS[request.param]()
 
 
-def classes_of(exploration):
-    return list(exploration._fields["target"].options)
+def another(exploration):
+    """Name of its first list or slider, and the last value of it."""
+    name, options = next((f.name, f.options) for f in exploration._fields.values() if isinstance(f, Options))
+    return name, list(options)[-1]
 
 
 def ask(exploration, values=None, action=None):
@@ -86,17 +90,17 @@ def test_without_anywidget_there_is_a_picture_and_the_line_that_installs_it(expl
 def test_unknown_names_and_values_name_the_nearest(exploration):
     with pytest.raises(OptionError, match="nonsense"):
         type(exploration)(nonsense=1)
-    last = classes_of(exploration)[-1]
-    with pytest.raises(OptionError, match=f"unknown target '{last}e'.*{last}"):
-        type(exploration)(target=f"{last}e")
+    name, last = another(exploration)
+    with pytest.raises(OptionError, match=f"unknown {name} '{last}e'.*{last}"):
+        type(exploration)(**{name: f"{last}e"})
 
 
 def test_a_bad_request_is_told_and_the_last_state_stays(exploration):
     before = ask(exploration, {})
-    last = classes_of(exploration)[-1]
-    frame = ask(exploration, {"target": f"{last}e"})
-    assert f"unknown target '{last}e'" in frame["error"]
-    assert last in frame["error"].partition("Known:")[2]
+    name, last = another(exploration)
+    frame = ask(exploration, {name: f"{last}e"})
+    assert f"unknown {name} '{last}e'" in frame["error"]
+    assert str(last) in frame["error"].partition("Known:")[2]
     assert (frame["picture"], frame["state"]) == (before["picture"], before["state"])
     assert ask(exploration, {})["error"] == ""
     assert (
@@ -108,17 +112,17 @@ def test_a_fault_while_drawing_is_told_and_the_last_picture_stays(exploration, m
     before = ask(exploration, {})
     monkeypatch.setattr(type(exploration), "draw", lambda self, state: 1 / 0)
     exploration._frames.clear()
-    frame = ask(exploration, {"target": classes_of(exploration)[-1]})
+    frame = ask(exploration, dict([another(exploration)]))
     assert "could not be drawn (ZeroDivisionError" in frame["error"]
     assert frame["picture"] == before["picture"]
 
 
 def test_a_panel_answers_a_request_with_a_frame_of_its_id(exploration):
     panel = exploration.panel
-    last = classes_of(exploration)[-1]
-    panel.request = {"id": "7", "values": {"target": last}}
+    name, last = another(exploration)
+    panel.request = {"id": "7", "values": {name: last}}
     assert panel.frame["id"] == "7"
-    assert panel.frame["values"]["target"] == last
+    assert panel.frame["values"][name] == last
     assert {field["name"] for field in panel.spec["fields"]} == set(panel.frame["values"])
 
 

@@ -16,8 +16,9 @@ TITLES = {
     "class_slider": "One picture, ten classes",
     "paint_explanation": "Paint your own explanation",
     "gradient_landscape": "A landscape of gradients",
+    "lime_sampling": "What are LIME's samples worth?",
 }
-LESSONS = {"gradient_landscape": "01_gradients"}
+LESSONS = {"gradient_landscape": "01_gradients", "lime_sampling": "04_lime_fit"}
 GRADCAM = "02_gradcam"
 """Where the others are."""
 SLIDERS = {
@@ -25,6 +26,7 @@ SLIDERS = {
     "class_slider": ["class", "picture"],
     "paint_explanation": ["strength of v"],
     "gradient_landscape": ["x1", "x2", "noise of SmoothGrad, sigma"],
+    "lime_sampling": ["noise, sigma", "kernel width, w", "samples, N", "seed"],
 }
 PRESSES = 30
 

@@ -31,6 +31,7 @@ UNITS = {
     "00_start_here": "xaiteach.questions.start_here",
     "01_gradients": "xaiteach.questions.gradients",
     "02_gradcam": "xaiteach.questions.gradcam",
+    "04_lime_fit": "xaiteach.questions.lime_fit",
 }
 """Units with questions, in teaching order: full name -> module with a tuple QUESTIONS."""
 

@@ -92,6 +92,7 @@ INPUT_GRADIENT = Question(
     forbids=BY_HAND,
     tolerance=_FLOAT32,
     shape_words="(n,), one number for each input",
+    context="import torch\n",
     mistakes=INPUT_GRADIENT_MISTAKES,
     variants=(
         Variant(
@@ -158,6 +159,7 @@ WEIGHT_GRADIENT = Question(
     forbids=BY_HAND,
     tolerance=_FLOAT32,
     shape_words="(H, n), like W1",
+    context="import torch\n",
     mistakes=WEIGHT_GRADIENT_MISTAKES,
     variants=(
         Variant(
@@ -216,6 +218,7 @@ GRADIENT_X_INPUT = Question(
     tolerance=_FLOAT32,
     shape_words="a pair: (n,), one number for each input, and a single number",
     context=(
+        "import torch\n"
         "def input_gradient(x, W1, b1, V, b, c):\n"
         "    return (V[c] * (W1 @ x + b1 > 0).to(V.dtype)) @ W1\n"
         "def logit(x, W1, b1, V, b, c):\n"

@@ -74,6 +74,7 @@ SMOOTHGRAD = Question(
     forbids=("captum", "NoiseTunnel", "explain"),
     tolerance=Tolerance(1e-4, 1e-5, "float32 means of at most a dozen gradients of order 1"),
     shape_words="(n,), like x",
+    context="import torch\n",
     mistakes=SMOOTHGRAD_MISTAKES,
     variants=(
         Variant(
@@ -165,6 +166,7 @@ CATCH = Question(
     tolerance=Tolerance(1e-3, 1e-6, "float32 against float64 differences; gradients are of order 0.01 to 0.1"),
     deadline_s=30.0,
     shape_words="a pair, each (1, K, 40) like the layer's output",
+    context="import torch\n",
     mistakes=CATCH_MISTAKES,
     variants=(
         Variant(
@@ -275,6 +277,7 @@ HOW_FAR = Question(
     forbids=BY_HAND,
     tolerance=Tolerance(1e-3, 1e-5, "a float32 quotient"),
     shape_words="one positive number",
+    context="import torch\n",
     mistakes=HOW_FAR_MISTAKES,
     variants=(
         Variant(

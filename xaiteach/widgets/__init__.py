@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from xaiteach.widgets.landscape import gradient_landscape
     from xaiteach.widgets.paint import paint_explanation
     from xaiteach.widgets.pieces import gradcam_pieces
+    from xaiteach.widgets.sampling import lime_sampling
 
 __all__ = [
-    "check", "class_slider", "gradcam_pieces", "gradient_landscape", "hint", "mine", "paint_explanation", "progress",
-    "ready", "receipt", "solution",
+    "check", "class_slider", "gradcam_pieces", "gradient_landscape", "hint", "lime_sampling", "mine",
+    "paint_explanation", "progress", "ready", "receipt", "solution",
 ]  # fmt: skip
 
 _HOMES = {
@@ -27,6 +28,7 @@ _HOMES = {
     "class_slider": "xaiteach.widgets.classes",
     "gradcam_pieces": "xaiteach.widgets.pieces",
     "gradient_landscape": "xaiteach.widgets.landscape",
+    "lime_sampling": "xaiteach.widgets.sampling",
     "paint_explanation": "xaiteach.widgets.paint",
 }
 

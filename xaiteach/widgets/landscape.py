@@ -16,7 +16,7 @@ from xaiteach.plots.reading import number
 from xaiteach.widgets.base import Drawing, Exploration, Preset, State
 from xaiteach.widgets.fields import Field, Options, numbers
 
-__all__ = ["GradientLandscape", "gradient_landscape"]
+__all__ = ["STEPS", "GradientLandscape", "gradient_landscape", "gradients", "scores"]
 
 Array = np.ndarray[Any, Any]
 
@@ -37,14 +37,14 @@ def _cloud() -> Array:
     return np.concatenate([half, -half])
 
 
-def _scores(points: Array) -> Array:
+def scores(points: Array) -> Array:
     """Logits, (n, 2) to (n, 3)."""
     scores: Array = np.maximum(points @ W1.T + B1, 0.0) @ V.T
     return scores
 
 
 def _probabilities(points: Array) -> Array:
-    s = _scores(points)
+    s = scores(points)
     e = np.exp(s - s.max(1, keepdims=True))
     found: Array = e / e.sum(1, keepdims=True)
     return found
@@ -52,12 +52,12 @@ def _probabilities(points: Array) -> Array:
 
 def _value(points: Array, c: int, output: str) -> Array:
     if output == "logit":
-        return _scores(points)[:, c]
+        return scores(points)[:, c]
     y = _probabilities(points)[:, c]
     return y if output == "probability" else -np.log(np.maximum(y, 1e-300))
 
 
-def _gradient(points: Array, c: int, output: str) -> Array:
+def gradients(points: Array, c: int, output: str) -> Array:
     """Gradient by the input, (n, 2) to (n, 2)."""
     rows: Array = V[c]  # by the hidden units: (H,), or (n, H)
     if output != "logit":
@@ -139,9 +139,9 @@ def _steepness(c: int, output: str, sigma: float) -> Array:
 def _smoothed(points: Array, c: int, output: str, sigma: float) -> Array:
     """Gradient averaged over the cloud around each point; the gradient itself for sigma 0."""
     if not sigma:
-        return _gradient(points, c, output)
+        return gradients(points, c, output)
     around = (points[:, None] + sigma * _cloud()).reshape(-1, 2)
-    found: Array = _gradient(around, c, output).reshape(len(points), -1, 2).mean(1)
+    found: Array = gradients(around, c, output).reshape(len(points), -1, 2).mean(1)
     return found
 
 
