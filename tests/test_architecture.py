@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,6 +159,29 @@ def test_importing_xaiteach_and_asking_for_help_load_nothing_heavy(code: str) ->
     code += f"\nimport sys; print([name for name in {HEAVY} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "[]"
+
+
+BROUGHT = {
+    "skimage": "scikit-image", "PIL": "scikit-image", "scipy": "scikit-image", "IPython": "ipykernel",
+    "traitlets": "ipykernel", "zmq": "ipykernel", "markupsafe": "jinja2", "pytest": "nbval",
+}  # fmt: skip
+"""Imported name -> the dependency that it is, or that brings it."""
+
+
+def test_the_package_imports_only_what_its_install_brings() -> None:
+    """Optional packages are reached by `require`, which has a message; only the release builder's own tool is not."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[^\w-]", line)[0] for line in project["dependencies"]}
+    known = {name.replace("-", "_") for name in declared} | {n for n, by in BROUGHT.items() if by in declared}
+    found: dict[str, str] = {}
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0]: dotted(path) for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found[str(node.module).partition(".")[0]] = dotted(path)
+    unknown = {n: where for n, where in found.items() if n not in known | sys.stdlib_module_names | {"xaiteach"}}
+    assert unknown == {"hatchling": "xaiteach.authoring.release"}
 
 
 def test_the_library_neither_prints_nor_asserts() -> None:
