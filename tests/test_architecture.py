@@ -163,7 +163,7 @@ def test_importing_xaiteach_and_asking_for_help_load_nothing_heavy(code: str) ->
 
 BROUGHT = {
     "skimage": "scikit-image", "PIL": "scikit-image", "scipy": "scikit-image", "IPython": "ipykernel",
-    "traitlets": "ipykernel", "zmq": "ipykernel", "markupsafe": "jinja2", "pytest": "nbval",
+    "traitlets": "ipykernel", "zmq": "ipykernel", "markupsafe": "jinja2", "mistune": "jupyterlab", "pytest": "nbval",
 }  # fmt: skip
 """Imported name -> the dependency that it is, or that brings it."""
 

@@ -157,6 +157,28 @@ def progress() -> None:
         say(line)
 
 
+@app.command(epilog="Example: xaiteach answers exercises/04_lime_fit.ipynb")
+def answers(
+    notebook: Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="Notebook of exercises/, as you saved it.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write. Default: beside the notebook, NAME-answers.html.")
+    ] = None,
+) -> None:
+    """Write your answers as pages to print: one for each question, with your own text cells as its derivation."""
+    from xaiteach.checks.printable import pages, printable
+    from xaiteach.errors import SetupError
+
+    text, found = printable(notebook), pages(notebook)
+    target = out or notebook.with_name(f"{notebook.stem}-answers.html")
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SetupError(f"{target} must be a file that can be written; got: {error.strerror}. Try --out.") from error
+    blank = sum(page.blank for page in found)
+    say(f"{len(found)} pages in {target}{f', {blank} of them not answered yet' if blank else ''}.")
+    say("Open it in a browser and print it; each question begins a page.")
+
+
 @app.command(epilog="Example: xaiteach restore gradcam.heatmap --version 2 --write")
 def restore(
     item: Annotated[str, typer.Argument(metavar="ITEM", help="A question, such as gradcam.heatmap.")],
