@@ -14,7 +14,7 @@ import pytest
 
 from xaiteach.authoring import build, verify
 from xaiteach.errors import NotebookSourceError, OptionError
-from xaiteach.questions import Mistake, find
+from xaiteach.questions import Mistake, find, of_unit
 from xaiteach.runtime import course_root
 
 UNIT = "00_start_here"
@@ -79,7 +79,7 @@ def test_a_missing_a_broken_and_an_orphan_notebook_are_findings(course):
 def test_a_changed_question_makes_its_notebooks_stale(course, monkeypatch):
     from xaiteach.authoring import masters
 
-    changed = (dataclasses.replace(find("start_here.energy_share"), points=2),)
+    changed = tuple(dataclasses.replace(question, points=2) for question in of_unit(UNIT))
     monkeypatch.setattr(masters, "of_unit", lambda unit: changed)
     assert len(build.stale(course)) == 3  # the lesson's hash holds the unit's questions, too
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from unittest import mock
 
 import pytest
 
+from xaiteach.authoring import masters
 from xaiteach.authoring.masters import read_source, student_copy
 from xaiteach.errors import NotebookSourceError
-from xaiteach.questions import of_unit
+from xaiteach.questions import find, of_unit
 from xaiteach.runtime import course_root
 
 UNITS = ["00_start_here", "01_gradients", "02_gradcam", "04_lime_fit"]
@@ -30,7 +32,8 @@ def master(tmp_path, text):
     path = tmp_path / "solutions" / "00_start_here.py"
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    return read_source(path)
+    with mock.patch.object(masters, "of_unit", return_value=(find("start_here.energy_share"),)):
+        return read_source(path)
 
 
 def answer_of(notebook):

@@ -200,7 +200,7 @@ def record(question, source, outcome, credit=0.0):
 def test_progress_without_a_history_names_the_first_item():
     text = repr(progress())
     assert "Next: start_here.energy_share in exercises/00_start_here.ipynb" in text
-    assert "0 of 1 done" in text
+    assert "0 of 5 done" in text
 
 
 def test_progress_counts_points_slips_hints_and_predictions(course):
@@ -215,7 +215,7 @@ def test_progress_counts_points_slips_hints_and_predictions(course):
     assert "1.5 of 23 points as last checked" in text
     assert "1 predicted, 2 hints" in text
     assert "For a person to mark: gradcam.roles." in text
-    assert "Next: gradients.input_gradient" in text
+    assert "Next: start_here.chain_rule" in text
 
 
 def test_progress_says_when_all_is_done(course):
@@ -382,7 +382,7 @@ def test_restore_progress_and_receipt_from_the_command_line(course):
 
     status, text = command("progress")
     assert status == 0
-    assert "Next: gradients.input_gradient" in text
+    assert "Next: start_here.chain_rule" in text
     status, text = command("restore", ENERGY)
     assert status == 0
     assert "> version 2" in text
@@ -393,7 +393,7 @@ def test_restore_progress_and_receipt_from_the_command_line(course):
     status, text = command("check", str(path), "--receipt")
     assert status == 1
     assert "CHANGED" in text
-    assert "0.4 of 1 points" in text
+    assert "0.4 of 5 points" in text
     status, text = command("restore", "start_here.energi_share")
     assert status == 2
     assert ENERGY in text

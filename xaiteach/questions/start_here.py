@@ -1,4 +1,4 @@
-"""Unit 00: one short question with which a student meets checks, hints and carrying a function to later units."""
+"""Unit 00: a first question, with which a student meets checks and hints, and a diagnostic of four."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xaiteach.questions.model import Case, Mistake, Question, Size, Tolerance, Variant
+from xaiteach.questions.start_here_diagnostic import BROADCASTING, CHAIN_RULE, INPUT_SLOPE, UNROLLED
 
 __all__ = ["QUESTIONS"]
 
@@ -144,4 +145,4 @@ ENERGY_SHARE = Question(
     ),
 )
 
-QUESTIONS = (ENERGY_SHARE,)
+QUESTIONS = (ENERGY_SHARE, CHAIN_RULE, UNROLLED, BROADCASTING, INPUT_SLOPE)
