@@ -8,6 +8,9 @@ import time
 
 import pytest
 
+from xaiteach.checks.references import reference
+from xaiteach.questions import UNITS, judge, of_unit
+from xaiteach.questions.running import answer_namespace, cases_of, keys_of, probe_namespace
 from xaiteach.questions.sources import clean, defined_names, forbidden_names, free_names
 
 
@@ -112,3 +115,14 @@ def test_threads_that_parse_at_once_do_not_disturb_each_other():
     finally:
         gc.set_threshold(*before)
     assert failed == []
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_every_model_answer_stands_on_its_context_alone(unit: str) -> None:
+    """Later units, and the grader, run it without the cells around it (`mine`)."""
+    for question in of_unit(unit):
+        if question.kind == "function":
+            names = answer_namespace(question, reference(question.id))
+            cases = cases_of(question, 1, fresh=True)
+            verdict = judge(question, keys_of(question, cases), probe_namespace(question, names, cases))
+            assert verdict.outcome == "right", (question.id, verdict.sentence)

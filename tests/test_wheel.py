@@ -133,7 +133,13 @@ def test_verify_works_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     done = xaiteach_from(installed, "verify", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
-    assert {row["unit"] for row in rows} == {"00_start_here", "01_gradients", "02_gradcam", "04_lime_fit"}
+    assert {row["unit"] for row in rows} == {
+        "00_start_here",
+        "01_gradients",
+        "02_gradcam",
+        "04_lime_fit",
+        "05_lime_sparsity",
+    }
     assert all(row["ok"] for row in rows)
 
 

@@ -12,7 +12,15 @@ from xaiteach import widgets
 from xaiteach.checks import history
 from xaiteach.checks import run as checks_run
 from xaiteach.errors import OptionError
-from xaiteach.widgets import check, class_slider, gradcam_pieces, gradient_landscape, lime_sampling, paint_explanation
+from xaiteach.widgets import (
+    check,
+    class_slider,
+    gradcam_pieces,
+    gradient_landscape,
+    lime_sampling,
+    paint_explanation,
+    plane_of_optima,
+)
 from xaiteach.widgets.classes import ClassSlider
 from xaiteach.widgets.evidence import cosine, evidence
 from xaiteach.widgets.fields import Options
@@ -25,6 +33,7 @@ MAKERS = {
     "paint_explanation": paint_explanation,
     "gradient_landscape": gradient_landscape,
     "lime_sampling": lime_sampling,
+    "plane_of_optima": plane_of_optima,
 }
 
 

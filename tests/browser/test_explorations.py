@@ -17,8 +17,13 @@ TITLES = {
     "paint_explanation": "Paint your own explanation",
     "gradient_landscape": "A landscape of gradients",
     "lime_sampling": "What are LIME's samples worth?",
+    "plane_of_optima": "Which coefficient is zero?",
 }
-LESSONS = {"gradient_landscape": "01_gradients", "lime_sampling": "04_lime_fit"}
+LESSONS = {
+    "gradient_landscape": "01_gradients",
+    "lime_sampling": "04_lime_fit",
+    "plane_of_optima": "05_lime_sparsity",
+}
 GRADCAM = "02_gradcam"
 """Where the others are."""
 SLIDERS = {
@@ -27,6 +32,7 @@ SLIDERS = {
     "paint_explanation": ["strength of v"],
     "gradient_landscape": ["x1", "x2", "noise of SmoothGrad, sigma"],
     "lime_sampling": ["noise, sigma", "kernel width, w", "samples, N", "seed"],
+    "plane_of_optima": ["free optimum, b1", "free optimum, b2", "budget, k (of l1 and l2)", "correlation"],
 }
 PRESSES = 30
 

@@ -32,6 +32,7 @@ UNITS = {
     "01_gradients": "xaiteach.questions.gradients",
     "02_gradcam": "xaiteach.questions.gradcam",
     "04_lime_fit": "xaiteach.questions.lime_fit",
+    "05_lime_sparsity": "xaiteach.questions.lime_sparsity",
 }
 """Units with questions, in teaching order: full name -> module with a tuple QUESTIONS."""
 

@@ -77,6 +77,7 @@ LOGIT_GRADIENT = Question(
     forbids=NO_AUTOGRAD,
     tolerance=Tolerance(1e-4, 1e-6, "the answer may compute in float32; entries are of order 0.1 to 1"),
     shape_words="(K, d1, d2), like A",
+    context="import torch\n",
     mistakes=LOGIT_GRADIENT_MISTAKES,
     variants=(
         Variant("view_numpy", "def logit_gradient(A, V, b, c):\n    return V.numpy()[c].reshape(tuple(A.shape))\n"),
@@ -147,6 +148,7 @@ PROBABILITY_GRADIENT = Question(
     forbids=NO_AUTOGRAD,
     tolerance=Tolerance(1e-3, 0.0, "float32, relative to the largest entry, which may be as small as 1e-9"),
     shape_words="(K, d1, d2), like A",
+    context="import torch\n",
     mistakes=PROBABILITY_MISTAKES,
     variants=(
         Variant(
@@ -249,6 +251,7 @@ HIDDEN_RELU = Question(
     forbids=NO_AUTOGRAD,
     tolerance=Tolerance(1e-3, 1e-6, "the answer may compute in float32; entries are of order 0.1 to 1"),
     shape_words="(K, d1, d2), like A",
+    context="import torch\n",
     mistakes=HIDDEN_MISTAKES,
     variants=(
         Variant(

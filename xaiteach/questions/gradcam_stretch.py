@@ -206,6 +206,7 @@ PAINT = Question(
     expected=_paint_expected,
     tolerance=Tolerance(5e-3, 1e-4, "least squares in float32; the map, not v, is compared"),
     shape_words="(K,), one number to add for each map",
+    context="import torch\n",
     mistakes=(
         Mistake(
             "row_not_subtracted",

@@ -68,6 +68,7 @@ RIDGE_FIT = Question(
     forbids=NO_LIBRARY,
     tolerance=SOLVED,
     shape_words="a pair: a single number and (n,)",
+    context="import torch\n",
     mistakes=RIDGE_FIT_MISTAKES,
     variants=(
         Variant(

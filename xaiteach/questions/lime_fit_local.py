@@ -156,6 +156,7 @@ FIDELITY = Question(
     forbids=NO_LIBRARY,
     tolerance=Tolerance(1e-4, 1e-6, "float32 sums of some dozens of numbers"),
     shape_words="one number, at most 1",
+    context="import torch\n",
     mistakes=FIDELITY_MISTAKES,
     variants=(
         Variant(
@@ -277,6 +278,7 @@ EFFECTIVE_SIZE = Question(
     forbids=NO_LIBRARY,
     tolerance=Tolerance(1e-4, 1e-6, "a float32 quotient of sums"),
     shape_words="one number, from 1 to N",
+    context="import torch\n",
     mistakes=EFFECTIVE_MISTAKES,
     variants=(
         Variant("shares", "def effective_size(w):\n    share = w / w.sum()\n    return 1 / (share**2).sum()\n"),

@@ -91,6 +91,7 @@ WEIGHTED_FIT = Question(
     forbids=NO_LIBRARY,
     tolerance=SOLVED,
     shape_words="(n,), a coefficient for each feature",
+    context="import torch\n",
     mistakes=WEIGHTED_FIT_MISTAKES,
     variants=(
         Variant(
@@ -178,6 +179,7 @@ BOWL = Question(
     forbids=("autograd", "backward", "hessian", "jacrev", "jacobian"),
     tolerance=Tolerance(1e-4, 1e-6, "differences of a parabola, some 1e-9 apart; float32 answers"),
     shape_words="a pair: (n,) and (n, n)",
+    context="import torch\n",
     mistakes=BOWL_MISTAKES,
     variants=(
         Variant(

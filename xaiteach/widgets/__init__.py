@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from xaiteach.widgets.check_panel import check
     from xaiteach.widgets.classes import class_slider
     from xaiteach.widgets.landscape import gradient_landscape
+    from xaiteach.widgets.optima import plane_of_optima
     from xaiteach.widgets.paint import paint_explanation
     from xaiteach.widgets.pieces import gradcam_pieces
     from xaiteach.widgets.sampling import lime_sampling
 
 __all__ = [
     "check", "class_slider", "gradcam_pieces", "gradient_landscape", "hint", "lime_sampling", "mine",
-    "paint_explanation", "progress", "ready", "receipt", "solution",
+    "paint_explanation", "plane_of_optima", "progress", "ready", "receipt", "solution",
 ]  # fmt: skip
 
 _HOMES = {
@@ -30,6 +31,7 @@ _HOMES = {
     "gradient_landscape": "xaiteach.widgets.landscape",
     "lime_sampling": "xaiteach.widgets.sampling",
     "paint_explanation": "xaiteach.widgets.paint",
+    "plane_of_optima": "xaiteach.widgets.optima",
 }
 
 
