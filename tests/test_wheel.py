@@ -137,6 +137,7 @@ def test_verify_works_from_the_wheel(installed: Path, tmp_path: Path) -> None:
         "00_start_here",
         "01_gradients",
         "02_gradcam",
+        "03_video_cam",
         "04_lime_fit",
         "05_lime_sparsity",
     }

@@ -15,6 +15,7 @@ from xaiteach.errors import OptionError
 from xaiteach.widgets import (
     check,
     class_slider,
+    frame_slider,
     gradcam_pieces,
     gradient_landscape,
     lime_sampling,
@@ -32,6 +33,7 @@ MAKERS = {
     "class_slider": class_slider,
     "paint_explanation": paint_explanation,
     "gradient_landscape": gradient_landscape,
+    "frame_slider": frame_slider,
     "lime_sampling": lime_sampling,
     "plane_of_optima": plane_of_optima,
 }

@@ -16,11 +16,13 @@ TITLES = {
     "class_slider": "One picture, ten classes",
     "paint_explanation": "Paint your own explanation",
     "gradient_landscape": "A landscape of gradients",
+    "frame_slider": "A clip, frame by frame",
     "lime_sampling": "What are LIME's samples worth?",
     "plane_of_optima": "Which coefficient is zero?",
 }
 LESSONS = {
     "gradient_landscape": "01_gradients",
+    "frame_slider": "03_video_cam",
     "lime_sampling": "04_lime_fit",
     "plane_of_optima": "05_lime_sparsity",
 }
@@ -31,6 +33,7 @@ SLIDERS = {
     "class_slider": ["class", "picture"],
     "paint_explanation": ["strength of v"],
     "gradient_landscape": ["x1", "x2", "noise of SmoothGrad, sigma"],
+    "frame_slider": ["frame t"],
     "lime_sampling": ["noise, sigma", "kernel width, w", "samples, N", "seed"],
     "plane_of_optima": ["free optimum, b1", "free optimum, b2", "budget, k (of l1 and l2)", "correlation"],
 }

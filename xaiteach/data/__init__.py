@@ -5,6 +5,7 @@
 (1000, 40)
 """
 
+from xaiteach.data.clips import Clip, pan
 from xaiteach.data.crops import SOURCES, Crops, Pair, Source, crops
 from xaiteach.data.digits import Digits, digits
 from xaiteach.data.folders import KINDS, Folder, Kind, folder
@@ -16,6 +17,7 @@ __all__ = [
     "OBJECTS",
     "SCENES",
     "SOURCES",
+    "Clip",
     "Crops",
     "Digits",
     "Folder",
@@ -28,6 +30,7 @@ __all__ = [
     "digits",
     "folder",
     "mnist1d",
+    "pan",
     "scenes",
     "templates",
 ]

@@ -31,6 +31,7 @@ UNITS = {
     "00_start_here": "xaiteach.questions.start_here",
     "01_gradients": "xaiteach.questions.gradients",
     "02_gradcam": "xaiteach.questions.gradcam",
+    "03_video_cam": "xaiteach.questions.video_cam",
     "04_lime_fit": "xaiteach.questions.lime_fit",
     "05_lime_sparsity": "xaiteach.questions.lime_sparsity",
 }

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from xaiteach.checks import hint, mine, progress, ready, receipt, solution
     from xaiteach.widgets.check_panel import check
     from xaiteach.widgets.classes import class_slider
+    from xaiteach.widgets.frames import frame_slider
     from xaiteach.widgets.landscape import gradient_landscape
     from xaiteach.widgets.optima import plane_of_optima
     from xaiteach.widgets.paint import paint_explanation
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from xaiteach.widgets.sampling import lime_sampling
 
 __all__ = [
-    "check", "class_slider", "gradcam_pieces", "gradient_landscape", "hint", "lime_sampling", "mine",
+    "check", "class_slider", "frame_slider", "gradcam_pieces", "gradient_landscape", "hint", "lime_sampling", "mine",
     "paint_explanation", "plane_of_optima", "progress", "ready", "receipt", "solution",
 ]  # fmt: skip
 
@@ -27,6 +28,7 @@ _HOMES = {
     **dict.fromkeys(("hint", "mine", "progress", "ready", "receipt", "solution"), "xaiteach.checks"),
     "check": "xaiteach.widgets.check_panel",
     "class_slider": "xaiteach.widgets.classes",
+    "frame_slider": "xaiteach.widgets.frames",
     "gradcam_pieces": "xaiteach.widgets.pieces",
     "gradient_landscape": "xaiteach.widgets.landscape",
     "lime_sampling": "xaiteach.widgets.sampling",
