@@ -319,3 +319,26 @@ def test_importing_checks_stub_needs_nothing_of_ours():
 
     done = subprocess.run([sys.executable, "-c", code, stub.__file__], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+SQUARED = "import torch\ndef weighted_fit(X, y, w):\n    return torch.linalg.pinv(w[:, None] * X) @ (w * y)\n"
+CALLS = (
+    "def local_fit(Z, y, w):\n"
+    "    both = weighted_fit(torch.cat([torch.ones_like(Z[:, :1]), Z], 1), y, w)\n"
+    "    return both[0], both[1:]\n"
+)
+OWN = (
+    "def local_fit(Z, y, w):\n"
+    "    A = torch.cat([torch.ones_like(Z[:, :1]), Z], 1)\n"
+    "    both = torch.linalg.pinv(w[:, None] * A) @ (w * y)\n"
+    "    return both[0], both[1:]\n"
+)
+
+
+@pytest.mark.parametrize(("source", "blamed"), [(CALLS, True), (OWN, False)])
+def test_a_known_mistake_of_a_function_that_is_called_is_laid_at_its_door(source, blamed):
+    names = {}
+    exec(SQUARED + source, names)
+    text = repr(check("lime_fit.local_fit", names))
+    assert "Both sides were multiplied by the weights" in text
+    assert ("It builds on `weighted_fit` (lime_fit.weighted_fit), which is not right yet" in text) is blamed

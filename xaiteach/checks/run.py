@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import CodeType
 from typing import Any
 
 from xaiteach.checks import freshness, history, references
@@ -229,13 +230,26 @@ def _reasons(question: Question, verdict: Verdict, namespace: dict[str, Any]) ->
     if raised is not None and question.answer in defined_names(source):
         told = " ".join(str(raised).split())[:200]
         return [f"The cell with your answer stopped with {type(raised).__name__}: {told}"]
-    if verdict.outcome != "wrong_value" or verdict.mistake or verdict.diagnosis:
+    if verdict.outcome not in ("wrong_value", "wrong_form"):
         return []
-    open_ = [other for other in map(find, question.depends_on) if verdict_in(other, namespace).outcome != "right"]
-    return [
+    known, code = bool(verdict.mistake or verdict.diagnosis), getattr(namespace.get(question.answer), "__code__", None)
+    # A mistake that was recognised may be that of a function which the answer calls.
+    suspects = [other for other in map(find, question.depends_on) if not known or other.answer in _names_in(code)]
+    return [builds_on(other) for other in suspects if verdict_in(other, namespace).outcome != "right"]
+
+
+def builds_on(other: Question) -> str:
+    """What is said of an answer that builds on another one, which is not right."""
+    return (
         f"It builds on `{other.answer}` ({other.id}), which is not right yet: mend that first, then check this again."
-        for other in open_
-    ]
+    )
+
+
+def _names_in(code: Any) -> set[str]:
+    """Names that a function's code reads, those of functions within it included."""
+    if not isinstance(code, CodeType):
+        return set()
+    return set(code.co_names).union(*(_names_in(part) for part in code.co_consts))
 
 
 def hint(question_id: str = "", step: int | None = None) -> Feedback:

@@ -101,16 +101,26 @@ def check(
 ) -> None:
     """Run your notebook from a fresh start, on a copy, and say how each answer stands on the public cases."""
     from xaiteach.checks.notebook import check_notebook
-    from xaiteach.checks.references import has_solutions
+    from xaiteach.checks.references import answer_cells, has_solutions, read_notebook
+    from xaiteach.checks.run import builds_on
+    from xaiteach.questions import find
+    from xaiteach.questions.sources import clean, free_names
     from xaiteach.questions.wording import words_of
 
     if receipt:
         _receipt(notebook)
         return
     checked = check_notebook(notebook)
+    wrong = {item.question.id for item in checked.items if item.verdict.outcome in ("wrong_value", "wrong_form")}
+    written = answer_cells(read_notebook(notebook))
     for item in checked.items:
         there = has_solutions(item.question.unit)
         say(words_of(item.question, item.verdict, student=True, model_answer=there).text())
+        if item.question.id in wrong:
+            used = free_names(str(clean(written.get(item.question.id, ""))))
+            for other in (find(each) for each in item.question.depends_on if each in wrong):
+                if other.answer in used:
+                    say(f"  {builds_on(other)}")
     for note in checked.notes:
         say(note)
     judged = [item for item in checked.items if item.question.machine_judged]

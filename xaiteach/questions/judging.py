@@ -315,7 +315,14 @@ def _inputs(case: Case) -> str | None:
     numbers = sum(np.asarray(value).size for value in case.inputs.values())
     if not 0 < numbers <= _FEW:
         return None
-    return ", ".join(f"{name} = {np.asarray(value).tolist()}" for name, value in case.inputs.items())
+    return ", ".join(f"{name} = {_short(np.asarray(value).tolist())}" for name, value in case.inputs.items())
+
+
+def _short(value: Any) -> Any:
+    """A number, or a list of them, with five digits: enough to follow by hand."""
+    if isinstance(value, list):
+        return [_short(each) for each in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _generic(question: Question, keys: Sequence[AnswerKey], got: Sequence[Values]) -> diagnoses.Diagnosis | None:

@@ -26,7 +26,7 @@ LOCAL_FIT_MISTAKES = (
             "both = torch.linalg.pinv(w[:, None] * A) @ (w * y)",
             "return both[0], both[1:]",
         ),
-        "Both sides were multiplied by the weights, and the square squares them: use their root, as weighted_fit does.",
+        "Both sides were multiplied by the weights, and the square squares them: use their root.",
         0.5,
     ),
     Mistake(

@@ -160,8 +160,9 @@ SCALAR_MISTAKES = (
     Mistake(
         "one",
         'scalar_noise = "c"\n',
-        "x0 (1, ..., 1) would be needed for that: the noise does not stretch x0, it adds the same number to each "
-        "feature.",
+        "For that the noise would have to stretch x0. It adds the same number to each feature, and x0 is no "
+        "multiple of "
+        "(1, ..., 1).",
     ),
     Mistake(
         "draws",
