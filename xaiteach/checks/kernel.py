@@ -45,6 +45,7 @@ def execute(notebook: dict[str, Any], folder: Path, *, seconds: float, allow_err
         allow_errors=allow_errors,
         kernel_manager_class=_ThisPython,
         record_timing=False,
+        coalesce_streams=True,  # how a text is cut into messages depends on the clock
         resources={"metadata": {"path": str(folder)}},
     )
     try:
