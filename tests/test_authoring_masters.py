@@ -13,7 +13,10 @@ from xaiteach.errors import NotebookSourceError
 from xaiteach.questions import find, of_unit
 from xaiteach.runtime import course_root
 
-UNITS = ["00_start_here", "01_gradients", "02_gradcam", "03_video_cam", "04_lime_fit", "05_lime_sparsity"]
+UNITS = [
+    "00_start_here", "01_gradients", "02_gradcam", "03_video_cam", "04_lime_fit", "05_lime_sparsity",
+    "06_lime_vs_gradcam",
+]  # fmt: skip
 
 ANSWER = """\
 # %% xaiteach={"role": "answer", "question": "start_here.energy_share"}

@@ -140,6 +140,7 @@ def test_verify_works_from_the_wheel(installed: Path, tmp_path: Path) -> None:
         "03_video_cam",
         "04_lime_fit",
         "05_lime_sparsity",
+        "06_lime_vs_gradcam",
     }
     assert all(row["ok"] for row in rows)
 

@@ -21,6 +21,7 @@ from xaiteach.widgets import (
     lime_sampling,
     paint_explanation,
     plane_of_optima,
+    seed_roulette,
 )
 from xaiteach.widgets.classes import ClassSlider
 from xaiteach.widgets.evidence import cosine, evidence
@@ -36,6 +37,7 @@ MAKERS = {
     "frame_slider": frame_slider,
     "lime_sampling": lime_sampling,
     "plane_of_optima": plane_of_optima,
+    "seed_roulette": seed_roulette,
 }
 
 

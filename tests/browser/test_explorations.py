@@ -19,12 +19,14 @@ TITLES = {
     "frame_slider": "A clip, frame by frame",
     "lime_sampling": "What are LIME's samples worth?",
     "plane_of_optima": "Which coefficient is zero?",
+    "seed_roulette": "One seed, or ten",
 }
 LESSONS = {
     "gradient_landscape": "01_gradients",
     "frame_slider": "03_video_cam",
     "lime_sampling": "04_lime_fit",
     "plane_of_optima": "05_lime_sparsity",
+    "seed_roulette": "06_lime_vs_gradcam",
 }
 GRADCAM = "02_gradcam"
 """Where the others are."""
@@ -36,6 +38,7 @@ SLIDERS = {
     "frame_slider": ["frame t"],
     "lime_sampling": ["noise, sigma", "kernel width, w", "samples, N", "seed"],
     "plane_of_optima": ["free optimum, b1", "free optimum, b2", "budget, k (of l1 and l2)", "correlation"],
+    "seed_roulette": ["samples, N", "seed"],
 }
 PRESSES = 30
 

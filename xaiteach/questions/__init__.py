@@ -34,6 +34,7 @@ UNITS = {
     "03_video_cam": "xaiteach.questions.video_cam",
     "04_lime_fit": "xaiteach.questions.lime_fit",
     "05_lime_sparsity": "xaiteach.questions.lime_sparsity",
+    "06_lime_vs_gradcam": "xaiteach.questions.lime_vs_gradcam",
 }
 """Units with questions, in teaching order: full name -> module with a tuple QUESTIONS."""
 

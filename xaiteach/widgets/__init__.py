@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from xaiteach.widgets.optima import plane_of_optima
     from xaiteach.widgets.paint import paint_explanation
     from xaiteach.widgets.pieces import gradcam_pieces
+    from xaiteach.widgets.roulette import seed_roulette
     from xaiteach.widgets.sampling import lime_sampling
 
 __all__ = [
     "check", "class_slider", "frame_slider", "gradcam_pieces", "gradient_landscape", "hint", "lime_sampling", "mine",
-    "paint_explanation", "plane_of_optima", "progress", "ready", "receipt", "solution",
+    "paint_explanation", "plane_of_optima", "progress", "ready", "receipt", "seed_roulette", "solution",
 ]  # fmt: skip
 
 _HOMES = {
@@ -34,6 +35,7 @@ _HOMES = {
     "lime_sampling": "xaiteach.widgets.sampling",
     "paint_explanation": "xaiteach.widgets.paint",
     "plane_of_optima": "xaiteach.widgets.optima",
+    "seed_roulette": "xaiteach.widgets.roulette",
 }
 
 
