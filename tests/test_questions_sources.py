@@ -11,7 +11,7 @@ import pytest
 from xaiteach.checks.references import reference
 from xaiteach.questions import UNITS, judge, of_unit
 from xaiteach.questions.running import answer_namespace, cases_of, keys_of, probe_namespace
-from xaiteach.questions.sources import clean, defined_names, forbidden_names, free_names
+from xaiteach.questions.sources import clean, defined_names, forbidden_names, free_names, helpers
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,9 @@ from xaiteach.questions.sources import clean, defined_names, forbidden_names, fr
         ("if True:\n    y = 1\nelse:\n    z = 2", {"y", "z"}),
         ("(n := 3)", {"n"}),
         ("x: int = 3", {"x"}),
+        ("squares = [v * v for v in some]", {"squares"}),
+        ("kept = [(last := v) for v in some]", {"kept", "last"}),
+        ("try:\n    pass\nexcept ValueError as error:\n    pass", {"error"}),
         ("def f(:\n  x", {"f"}),
         ("def broken(a):\n    return (", {"broken"}),
     ],
@@ -37,6 +40,30 @@ def test_defined_names(source, names):
 def test_free_names_are_those_a_cell_needs_from_elsewhere():
     source = "def f(a):\n    return helper(a) + K + len(a)\n"
     assert free_names(source) == {"helper", "K"}
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("def f(x):\n    def heat(v):\n        return v + x\n    return heat(x)", set()),
+        ("def f(x):\n    import math\n    return math.exp(x)", set()),
+        ("def f(x):\n    try:\n        return x\n    except ValueError as error:\n        return error", set()),
+        ("def f(w):\n    return w\ndef g(x):\n    return w * x", {"w"}),
+        ("both = [heat for heat in maps]", {"maps"}),
+        ("def f(x: torch.Tensor) -> np.ndarray:\n    return x", {"torch", "np"}),
+        ("class A:\n    k = K\n    def f(self):\n        return k", {"K", "k"}),
+        ("def f():\n    global calls\n    calls += 1", {"calls"}),
+        ("def f(:", set()),
+    ],
+)
+def test_free_names_know_the_scope_they_are_in(source, names):
+    assert free_names(source) == names
+
+
+def test_a_cell_that_binds_the_name_of_an_inner_function_is_no_helper():
+    answer = "def f(x):\n    def heat(v):\n        return v * K\n    return [heat(mask) for mask in x]"
+    shown = "for heat in maps:\n    print(heat)\nmask = 3"
+    assert helpers(answer, {0: shown, 1: "K = 2"}, set()) == ["K = 2"]
 
 
 @pytest.mark.parametrize(

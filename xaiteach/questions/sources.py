@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import symtable
 import threading
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 
 __all__ = ["Cleaned", "clean", "defined_names", "forbidden_names", "free_names", "helpers"]
 
@@ -15,6 +16,7 @@ _MAGIC = re.compile(r"^\s*(%%?[A-Za-z]|!|\?)|^\s*[\w.]+\?{1,2}\s*$")
 _TIMED = re.compile(r"^(\s*)%time(?:it)?\s+(?=[^-\s])")
 _HARMLESS = frozenset({"time", "timeit", "capture", "prun", "memit"})
 _BUILTINS = frozenset(dir(builtins))
+_COMPREHENSIONS = frozenset({"listcomp", "setcomp", "dictcomp", "genexpr"})
 _PARSING = threading.RLock()
 """Python 3.11 counts the depth of all trees in one place: where a thread that parses is interrupted by the collector,
 and another parses meanwhile, the first fails with a SystemError. The grader's workers are threads."""
@@ -67,13 +69,32 @@ def _parse(source: str) -> ast.Module | None:
         return None
 
 
-def defined_names(source: str) -> set[str]:
-    """Names that a cell binds at its top level, by any statement; empty for source that does not parse."""
-    tree = _parse(source)
+def _table(source: str) -> symtable.SymbolTable | None:
+    """The compiler's own table of names, scope by scope; None for source that does not parse."""
     try:
-        return set().union(*(_bound(node) for node in tree.body)) if tree is not None else _roughly_defined(source)
-    except RecursionError:
+        with _PARSING:
+            return symtable.symtable(source, "cell", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def defined_names(source: str) -> set[str]:
+    """Names that a cell binds at its top level, by any statement; roughly, for source that does not parse."""
+    table = _table(source)
+    if table is None:
         return _roughly_defined(source)
+    bound = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    inside = [scope for scope in _scopes(table) if scope.get_name() in _COMPREHENSIONS]  # := binds around them
+    return bound | {s.get_name() for scope in inside for s in scope.get_symbols() if s.is_global() and s.is_assigned()}
+
+
+def _scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    """All scopes within one, at any depth."""
+    scopes = list(table.get_children())
+    while scopes:
+        scope = scopes.pop()
+        scopes += scope.get_children()
+        yield scope
 
 
 def _roughly_defined(source: str) -> set[str]:
@@ -82,27 +103,17 @@ def _roughly_defined(source: str) -> set[str]:
     return {name for pair in found for name in pair if name}
 
 
-def _bound(node: ast.AST) -> set[str]:
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return {node.name}
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
-    names = {node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else set()
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.Lambda):
-            names |= _bound(child)
-    return names
-
-
 def free_names(source: str) -> set[str]:
-    """Names that a cell reads, anywhere in it, and neither binds at its top level nor finds among the builtins."""
-    tree = _parse(source)
-    if tree is None:
+    """Names that a cell, or a function of it, takes from outside: bound nowhere in it, and no builtins.
+
+    What a function calls its own arguments, variables and inner functions is its own affair.
+    """
+    table = _table(source)
+    if table is None:
         return set()
-    loads = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    arguments = {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
-    inner = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    return loads - defined_names(source) - arguments - inner - _BUILTINS
+    found = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
+    found |= {s.get_name() for scope in _scopes(table) for s in scope.get_symbols() if s.is_global()}
+    return found - defined_names(source) - _BUILTINS
 
 
 def helpers(source: str, others: Mapping[int, str], known: Set[str]) -> list[str]:
