@@ -100,6 +100,9 @@ seed_roulette()
 # Read it aloud: *one seed is one sample.* A single map from few samples can look perfect, and its neighbour seed names another
 # place. The picture of one map never shows that; the range over ten does. Grad-CAM gives the same map every time, which is worth
 # something, and is no proof.
+#
+# (To answer at once, the panel's seeds take their samples from one pool of 320. With 160, two seeds share half of theirs
+# and agree *more* than fresh draws would: those of the exercises are fresh.)
 
 # %% [markdown]
 # ## Another fill

@@ -217,7 +217,7 @@ def test_one_seed_looks_perfect_where_ten_do_not() -> None:
     assert "7 different top superpixels" in frame["reading"]
     assert not frame["solved"]
     unlucky = shown.answer({"id": "2", "values": {}, "action": "unlucky"})
-    assert unlucky["reading"].startswith("25 samples, seed 4: 29%")
+    assert unlucky["reading"].startswith("25 of a pool of 320 samples, seed 4: 29%")
 
 
 def test_the_task_has_one_answer_and_the_cat_has_none() -> None:

@@ -168,8 +168,9 @@ class SeedRoulette(Exploration):
             else "All ten seeds name the same top superpixel."
         )
         reading = (
-            f"{state['n_samples']} samples, seed {state['seed']}: {mine:.0%} of LIME's positive part lies on the "
-            f"{target}; over ten seeds {low:.0%} to {high:.0%}. Grad-CAM has {by_cam:.0%} there, chance 50%. {words}"
+            f"{state['n_samples']} of a pool of {POOL} samples, seed {state['seed']}: {mine:.0%} of LIME's positive "
+            f"part lies on the {target}; over ten seeds {low:.0%} to {high:.0%}. Grad-CAM has {by_cam:.0%} there, "
+            f"chance 50%. {words}"
         )
         return Drawing(strip(panels, reading), *_told(state, distinct))
 
