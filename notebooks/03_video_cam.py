@@ -63,8 +63,9 @@ print("late fusion, size of alpha:", ", ".join(f"{t}: {float(sizes[t]):.0e}" for
 # %% [markdown]
 # ## Frame by frame
 #
-# The first picture is the frame, the second its map, the third the energy of all maps. **Predict:** from which frame on will the rocket's
-# map be more than noise? Then see what happens when each frame is scaled by its own maximum.
+# The first picture is the frame, the second its map; the curves show all frames: the energy of each map, and the frame's exact
+# share of the score, which the next section takes apart. **Predict:** will the rocket's map be brightest at $t^*$? Then see what
+# happens when each frame is scaled by its own maximum. Every control works from the keyboard (Tab, arrows, Home, End).
 
 # %% xaiteach={"role": "demo"}
 from xaiteach.widgets import frame_slider
@@ -73,7 +74,9 @@ frame_slider()
 
 # %% [markdown]
 # Read it aloud: *in frame 0 next to nothing speaks for the rocket, and scaled by itself it shines like the last frame.* A scale for each frame
-# says where, and no longer how much.
+# says where, and no longer how much. "Nothing but gravel, and dim" shows another trap: with averaged probabilities the last frame's
+# map is darker than that of $t^*$, though the network gives it gravel with 94 %. A sure frame has little slope left; dim does
+# not mean that gravel is missing.
 
 # %% [markdown]
 # ## Energy and share

@@ -282,3 +282,19 @@ def test_a_clip_is_drawn_frame_by_frame() -> None:
     with h.fails(ShapeError, "one or two axes", "plots.compare"):
         a.plot()
     assert a._repr_mimebundle_() == {"text/plain": repr(a)}
+
+
+# Curves in a strip
+
+
+def test_a_panel_of_curves_marks_its_step_and_draws_zero_in() -> None:
+    panel = plots.Panel("over time", curves={"share": [-1.0, 0.5, 2.0], "energy": [0.0, 0.5, 2.0]}, at=1)
+    figure = plots.strip([panel], "two curves")
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert {"over time", "share", "energy", "-1", "0", "2", "1"} <= texts
+    plain = plots.strip([plots.Panel("over time", curves=panel.curves)], "two curves")
+    assert figure.png() != plain.png()
+
+
+def test_a_curve_that_is_zero_everywhere_can_be_drawn() -> None:
+    assert plots.strip([plots.Panel("flat", curves={"energy": [0.0, 0.0]}, at=0)], "flat").png()

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from xaiteach import data, explain, models
-from xaiteach.errors import OptionError
 from xaiteach.questions import find, of_unit
 from xaiteach.questions.running import cases_of, keys_of
 from xaiteach.questions.video_cam_pan import clip_maps
@@ -96,25 +95,6 @@ def test_a_unit_takes_75_minutes_at_most_and_says_what_it_gives() -> None:
     assert sum(question.points for question in of_unit(UNIT)) == 21
 
 
-def test_a_pan_shows_what_it_says() -> None:
-    clip = data.pan("cat", "rocket")
-    assert clip.x.shape == (12, 3, 64, 64)
-    assert clip.fraction.tolist() == [0, 0, 0, 0, *(i / 8 for i in range(1, 9))]
-    for t in range(11):  # the next frame is this one, 8 columns on
-        torch.testing.assert_close(clip.x[t, :, :, 8:], clip.x[t + 1, :, :, :-8], rtol=0, atol=0)
-    alone = data.pan("coffee", "rocket").x[11]
-    torch.testing.assert_close(clip.x[11], alone, rtol=0, atol=0)  # the last frame holds nothing of the first subject
-    assert clip.mask[7].sum() == 64 * 32
-
-
-@pytest.mark.parametrize(("options", "words"), [
-    ({"first": "cta"}, "did you mean 'cat'"), ({"split": "tset"}, "test"), ({"second": "cat"}, "twice"),
-])  # fmt: skip
-def test_a_pan_of_something_unknown_is_refused(options: dict[str, str], words: str) -> None:
-    with pytest.raises(OptionError, match=words):
-        data.pan(**options)
-
-
 @pytest.mark.parametrize("head", ["mean", "late"])
 def test_the_explorations_maps_are_grad_cam_of_the_clips_score(head: str) -> None:
     clip, model = data.pan("cat", "rocket"), models.load("crops_cnn").double()
@@ -124,19 +104,46 @@ def test_the_explorations_maps_are_grad_cam_of_the_clips_score(head: str) -> Non
     else:
         score = model.classifier(A.mean((2, 3))).softmax(1)[:, clip.y].mean()
     (G,) = torch.autograd.grad(score, A)
-    L, sums, _ = frames.maps("rocket", head)
-    np.testing.assert_allclose(L, (G.mean((2, 3), keepdim=True) * A).sum(1).relu().detach().numpy(), atol=1e-12)
-    np.testing.assert_allclose(sums, (G * A).sum((1, 2, 3)).detach().numpy(), atol=1e-12)
+    found = frames.curves_of("cat to rocket", clip.y, head)
+    np.testing.assert_allclose(
+        found.maps, (G.mean((2, 3), keepdim=True) * A).sum(1).relu().detach().numpy(), atol=1e-12
+    )
+    np.testing.assert_allclose(found.share, (G * A).sum((1, 2, 3)).detach().numpy(), atol=1e-12)
 
 
 def test_a_single_frames_map_is_the_packages_grad_cam_but_for_the_mean_over_time() -> None:
     clip, model = data.pan("cat", "rocket"), models.load("crops_cnn").double()
     alone = explain(model, clip.x[11:].double(), target=clip.y, method="grad_cam").values
-    np.testing.assert_allclose(12 * frames.maps("rocket", "mean")[0][11], alone.numpy().reshape(8, 8), atol=1e-9)
+    np.testing.assert_allclose(
+        12 * frames.curves_of("cat to rocket", clip.y, "mean").maps[11], alone.numpy().reshape(8, 8), atol=1e-9
+    )
 
 
-def test_the_task_is_solved_in_one_frame_alone_and_the_preset_misleads() -> None:
-    assert [t for t in range(12) if frame_slider(t=t).frame()["solved"]] == [6]
+@pytest.mark.parametrize(
+    ("clip", "known"), [("cat to rocket", 7), ("cat to gravel", 7), ("tissue to coffee", 9), ("brick to gravel", 5)]
+)
+def test_the_task_is_solved_in_one_frame_of_one_clip_and_t_star_is_named_in_all(clip: str, known: int) -> None:
+    shown = [frame_slider(clip=clip, t=t).frame() for t in range(12)]
+    assert [t for t in range(12) if not shown[t]["note"].startswith("Not t*")] == [known]
+    assert [t for t in range(12) if shown[t]["solved"]] == ([known] if clip == "brick to gravel" else [])
+
+
+def test_a_preset_makes_an_empty_frame_shine_and_the_note_says_so() -> None:
     shown = frame_slider().answer({"id": "1", "values": {}, "action": "shines"})
     assert not shown["solved"]
-    assert frames.maps("rocket", "mean")[0][0].max() < 0.05 * frames.maps("rocket", "mean")[0].max()
+    assert "Nothing of it is, and still its map fills the colours" in shown["note"]
+    assert "2.2 % of the clip's largest value" in shown["note"]
+    one_scale = frame_slider(clip="tissue to coffee", target="coffee", t=3).frame()
+    assert one_scale["picture"] != shown["picture"]
+
+
+def test_a_blank_map_is_said_to_be_blank_on_any_scale() -> None:
+    frame = frame_slider(clip="cat to gravel", target="gravel", t=0, scale="frame").frame()
+    assert "blank" in frame["note"]
+    assert "blank" in frame["reading"]
+
+
+def test_a_sure_frame_is_dim_under_late_fusion() -> None:
+    frame = frame_slider(clip="cat to gravel", target="gravel", t=11, head="late").frame()
+    assert "94.0 %" in frame["reading"]
+    assert "(largest: frame 7)" in frame["reading"]

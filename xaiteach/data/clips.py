@@ -19,14 +19,14 @@ from xaiteach.errors import OptionError, unknown
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FRAMES", "LEAD", "STEP", "Clip", "pan"]
+__all__ = ["FRAMES", "LEADS", "STEP", "Clip", "pan"]
 
 STEP = 8
 """Columns by which the camera moves from frame to frame."""
-LEAD = 24
-"""Columns that the camera crosses before anything of the second subject is seen: frames 0 to 3 hold none of it."""
-FRAMES = 1 + (LEAD + SIZE) // STEP
-"""Frames of a clip: the last one holds the second subject and nothing else."""
+FRAMES = 12
+"""Frames of a clip."""
+LEADS = tuple(range(0, 56, STEP))
+"""Leads that a pan may have: columns crossed before anything new is seen. More would leave a source's train columns."""
 
 _SPLITS = ("train", "test")
 
@@ -51,7 +51,7 @@ class Clip:
 
     @property
     def fraction(self) -> npt.NDArray[np.float64]:
-        """Share of each frame's columns that is new, shape (T,): 0 on the first subject, then 1/8, 2/8, ..., 1."""
+        """Share of each frame's columns that is new, shape (T,): 0 at first, then 1/8 more with each frame up to 1."""
         share: npt.NDArray[np.float64] = self.mask.mean((1, 2))
         return share
 
@@ -61,19 +61,21 @@ class Clip:
         return int((self.fraction >= 0.5).argmax())
 
 
-def pan(first: str = "cat", second: str = "coffee", split: str = "test") -> Clip:
+def pan(first: str = "cat", second: str = "coffee", split: str = "test", lead: int = 24) -> Clip:
     """Return a clip of 12 frames in which a camera pans from one subject to another.
 
-    The windows are those of `crops(split).pairs`, the first one 24 columns wider, so nothing is drawn at random. A net
-    trained on the train crops has seen no pixel of a test clip, and no frame with two subjects.
+    Both subjects are cut from the windows of `crops(split).pairs` on, as wide as the pan needs, so nothing is drawn at
+    random. A net trained on the train crops has seen no pixel of a test clip, and no frame with two subjects.
 
     Parameters
         first, second : class names of `crops`, two different ones.
         split : "train" (left 60 % of each source's columns) or "test" (right 40 %).
+        lead : int, one of LEADS. Columns the camera crosses before anything new is seen. With 24, frames 0 to 3 hold
+            nothing new, frame 7 is half new, and frame 11 holds the second subject and nothing else.
     Returns
         Clip, with tensors of its own.
     Raises
-        OptionError: an unknown name or split, or twice the same subject.
+        OptionError: an unknown name, split or lead, or twice the same subject.
     Source
         The images' licences stand in `xaiteach.data.crops`.
     Examples
@@ -91,13 +93,15 @@ def pan(first: str = "cat", second: str = "coffee", split: str = "test") -> Clip
         raise unknown("split", split, _SPLITS)
     if first == second:
         raise OptionError(f"pan: two different subjects were expected; got {first!r} twice. Try pan('cat', 'coffee').")
-    y, other = classes.index(second), classes.index(first)
-    parts = [_stretch(SOURCES[other], split, SIZE + LEAD), _stretch(SOURCES[y], split, SIZE)]
-    strip = np.concatenate(parts, axis=2)  # (3, 64, 152)
+    if isinstance(lead, bool) or lead not in LEADS:
+        raise unknown("lead", lead, [str(each) for each in LEADS])
+    y, other, border = classes.index(second), classes.index(first), SIZE + lead
     corners = [STEP * t for t in range(FRAMES)]
+    parts = [_stretch(SOURCES[other], split, border), _stretch(SOURCES[y], split, SIZE + corners[-1] - border)]
+    strip = np.concatenate(parts, axis=2)  # (3, 64, 152)
     mask = np.zeros((FRAMES, SIZE, SIZE), dtype=np.bool_)
     for t, corner in enumerate(corners):
-        mask[t, :, max(SIZE + LEAD - corner, 0) :] = True
+        mask[t, :, max(border - corner, 0) :] = True
     frames = np.stack([strip[:, :, corner : corner + SIZE] for corner in corners])
     return Clip(torch.tensor(frames), y, other, mask, (first, second))
 

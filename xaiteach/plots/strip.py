@@ -28,17 +28,19 @@ _WIDTH, _GAP, _ABOVE, _BELOW = 2.3, 0.12, 0.28, 0.36  # inches
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: a map (with units), a picture (no units), or bars.
+    """One panel: a map (with units), a picture (no units), bars, or curves.
 
     Parameters
         title : str. Put over it.
-        values : (h, w) for a map; (3, h, w), (h, w) or None for a picture; left out for bars.
+        values : (h, w) for a map; (3, h, w), (h, w) or None for a picture; left out for bars and curves.
         units : of a map; shown with the two ends of its colour bar. Empty for a picture.
         limit : float > 0. Where a map's colours end; None: at its own largest absolute value.
         signed : bool. Diverging colours from -limit to limit, else sequential ones from 0.
         mark : (row, column) to ring, or None.
         mask : bool (h, w), outlined, or None.
         bars : label -> value in [0, 1], for a panel of bars.
+        curves : label -> one number for each step, two curves at most; zero is drawn in.
+        at : step of the curves to mark, or None.
     """
 
     title: str
@@ -49,6 +51,8 @@ class Panel:
     mark: tuple[int, int] | None = None
     mask: Any = None
     bars: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    at: int | None = None
 
 
 def strip(panels: Sequence[Panel], reading: str, *, aspect: float = 0.5, columns: int = 3) -> ReadableFigure:
@@ -90,6 +94,9 @@ def _draw(axes: Axes, panel: Panel, extent: Extent) -> None:
     axes.text((left + right) / 2, top + 0.06, panel.title, fontsize=9, ha="center", va="bottom")
     if panel.bars:
         _bars(axes, panel, extent)
+        return
+    if panel.curves:
+        _curves(axes, panel, extent)
         return
     if panel.units:
         values = as_map(panel.values)
@@ -139,3 +146,34 @@ def _bars(axes: Axes, panel: Panel, extent: Extent) -> None:
     axes.plot([zero, zero, one], [top, bottom, bottom], color="black", linewidth=0.8)
     for share, text in ((0.0, "0"), (0.5, ".5"), (1.0, "1")):
         axes.text(zero + share * (one - zero), bottom - 0.04, text, fontsize=7.5, ha="center", va="top")
+
+
+_STYLES = (("#b2182b", "-", "o"), ("#2166ac", "--", "s"))  # told apart without colour, too
+
+
+def _curves(axes: Axes, panel: Panel, extent: Extent) -> None:
+    """Curves over whole steps, on one axis that holds zero; the marked step has a line and its values have rings."""
+    left, right, bottom, top = extent
+    left, right = left + 0.36, right - 0.08
+    rows = {label: np.asarray(values, dtype=np.float64) for label, values in panel.curves.items()}
+    low = min(0.0, *(float(row.min()) for row in rows.values()))
+    high = max(0.0, *(float(row.max()) for row in rows.values()))
+    steps = len(next(iter(rows.values())))
+    tall, wide = (top - bottom) / ((high - low) or 1.0), (right - left) / max(steps - 1, 1)
+    zero = bottom - low * tall
+    axes.plot([left, left], [bottom, top], color="black", linewidth=0.8)
+    axes.plot([left, right], [zero, zero], color="black", linewidth=0.8)
+    if panel.at is not None:
+        axes.plot([left + panel.at * wide] * 2, [bottom, top], color="#666666", linewidth=0.9, linestyle=":")
+    for (label, row), (colour, line, marker), place in zip(rows.items(), _STYLES, (0.0, 0.5), strict=False):
+        across, up = left + wide * np.arange(steps), bottom + (row - low) * tall
+        axes.plot(across, up, line, marker=marker, ms=3.2, color=colour, linewidth=1.3)
+        if panel.at is not None:
+            axes.plot(across[panel.at], up[panel.at], marker, ms=8, mfc="none", mec=colour, mew=1.4)
+        start = left + place * (right - left)
+        axes.plot([start, start + 0.24], [bottom - 0.25] * 2, line, marker=marker, ms=3.2, color=colour, linewidth=1.3)
+        axes.text(start + 0.3, bottom - 0.25, label, fontsize=7.5, va="center")
+    for value in sorted({low, 0.0, high}):
+        axes.text(left - 0.05, bottom + (value - low) * tall, number(value), fontsize=7.5, ha="right", va="center")
+    for step in sorted({0, steps // 2, steps - 1}):
+        axes.text(left + step * wide, bottom - 0.04, str(step), fontsize=7.5, ha="center", va="top")

@@ -1,4 +1,8 @@
-"""A clip frame by frame: each frame's map for a class under two heads and two scales, and its share of the score."""
+"""A clip, frame by frame: the map of each frame, its share of the clip's score, and what a scale makes of them.
+
+Symbols: A (T, k, h, w) maps of the frames, alpha (T, k) their weights for the clip's score, L^t = ReLU(alpha^t . A^t),
+C_t = sum of gradient times activation (with the averaged head: what frame t adds to the score).
+"""
 
 from __future__ import annotations
 
@@ -9,145 +13,169 @@ from typing import Any
 
 import numpy as np
 
-from xaiteach.plots import Panel, strip
+from xaiteach.plots import Panel, alt_text, strip
+from xaiteach.plots.reading import number
 from xaiteach.widgets.base import Drawing, Exploration, Preset, State
+from xaiteach.widgets.evidence import Array, evidence
 from xaiteach.widgets.fields import Field, Options, numbers
 
-__all__ = ["FrameSlider", "frame_slider"]
+__all__ = ["CLIPS", "FrameSlider", "curves_of", "frame_slider"]
 
-Array = np.ndarray[Any, Any]
-
-HEADS = {"mean": "features averaged over time, logit", "late": "probabilities averaged over time"}
-SCALES = {"clip": "one scale for the clip", "frame": "each frame by its own maximum"}
-FRAMES = tuple(range(12))
+CLIPS = {
+    "cat to rocket": ("cat", "rocket", 24),
+    "cat to gravel": ("cat", "gravel", 24),
+    "tissue to coffee": ("tissue", "coffee", 40),
+    "brick to gravel": ("brick", "gravel", 8),
+}
+"""Label -> leaving subject, entering subject, columns crossed before anything new is seen."""
+ASKED = "brick to gravel"
+HEADS = {"mean": "logits, averaged over time", "late": "late fusion of probabilities"}
+SCALES = {"clip": "one scale for the clip", "frame": "each frame to its own largest value"}
+FRAMES = 12
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
-    """The clip's frames (T, 3, 64, 64), its maps A (T, K, 8, 8), the head, and the share of new columns."""
+class Seen:
+    """What is known of one clip: frames, maps, probabilities (T, c), new columns, t*, and both subjects."""
 
-    frames: Array
+    x: Array
     A: Array
-    V: Array
-    b: Array
-    classes: tuple[str, ...]
+    y: Array
     fraction: Array
     t_star: int
+    names: tuple[str, str]
 
 
-@functools.cache
-def _seen() -> _Seen:
-    import torch
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Maps (T, h, w) of one class under one head, and their curves over time."""
 
-    from xaiteach import data, models
-
-    clip: Any = data.pan("cat", "rocket")
-    model: Any = models.load("crops_cnn").double()
-    with torch.no_grad():
-        A = model.features(clip.x.double())
-        head = model.classifier
-        return _Seen(
-            clip.x.numpy(), A.numpy(), head.weight.numpy(), head.bias.numpy(), data.crops(split="test").class_names,
-            clip.fraction, clip.t_star,
-        )  # fmt: skip
-
-
-@functools.lru_cache(maxsize=64)
-def maps(target: str, head: str) -> tuple[Array, Array, Array]:
-    """Maps L (T, 8, 8) of the clip's score, the sum of gradient x activation of each frame (T,), and y_c^t (T,)."""
-    seen = _seen()
-    T, _, d1, d2 = seen.A.shape
-    c = seen.classes.index(target)
-    s = seen.A.mean((2, 3)) @ seen.V.T + seen.b
-    y = np.exp(s - s.max(1, keepdims=True))
-    y /= y.sum(1, keepdims=True)
-    rows = np.broadcast_to(seen.V[c], (T, seen.V.shape[1]))
-    if head == "late":
-        rows = y[:, c : c + 1] * (y[:, :, None] * (seen.V[c] - seen.V)).sum(1)
-    alpha = rows / (T * d1 * d2)
-    signed = np.einsum("tk,tkij->tij", alpha, seen.A)
-    return np.maximum(signed, 0), signed.sum((1, 2)), y[:, c]
+    maps: Array
+    share: Array
+    energy: Array
 
 
 class FrameSlider(Exploration):
-    """A frame, its map, and the energies of all frames."""
+    """One frame of a pan, its map, and the curves of share and energy over all frames."""
 
     name = "frame_slider"
     title = "A clip, frame by frame"
     task = (
-        "Task: find the first frame whose exact share of the rocket's score is above 0 (averaged features, one "
-        "scale). Predict "
-        "first: before, at, or after frame 7, the first of which half is new?"
+        "Task: in the clip from brick to gravel find t*, the first frame of which at least half is new: look where the "
+        "border runs. Predict first: will the map be brightest there? And what of a frame in which nothing is new yet?"
     )
 
     def fields(self) -> Sequence[Field]:
         """Controls."""
         return (
-            Options("t", "frame t", numbers(FRAMES), 0, kind="range"),
-            Options("target", "class", numbers(_seen().classes), "rocket"),
+            Options("t", "frame t", numbers(range(FRAMES)), 3, kind="range"),
+            Options("target", "class", numbers(evidence().classes), "rocket"),
+            Options("clip", "clip", numbers(list(CLIPS)), "cat to rocket"),
             Options("head", "score of the clip", HEADS, "mean"),
-            Options("scale", "scale of the maps", SCALES, "clip"),
+            Options("scale", "colours", SCALES, "clip"),
         )
 
     def presets(self, state: State) -> Sequence[Preset]:
-        """A frame without a rocket whose map shines as bright as any; and the head in which sure frames fade."""
+        """A frame with nothing in it that shines, evidence that energy hides, and a sure frame that goes dim."""
+        shines = {"clip": "tissue to coffee", "target": "coffee", "t": 3, "head": "mean", "scale": "frame"}
+        against = {"clip": "cat to gravel", "target": "gravel", "t": 0, "head": "mean", "scale": "clip"}
+        dim = {"clip": "cat to gravel", "target": "gravel", "t": 11, "head": "late", "scale": "clip"}
         return (
-            Preset(
-                "shines", "Frame 0: a rocket already?", {"t": 0, "target": "rocket", "scale": "frame", "head": "mean"}
-            ),
-            Preset(
-                "fades", "The surest frame, late fusion", {"t": 11, "target": "rocket", "scale": "clip", "head": "late"}
-            ),
+            Preset("shines", "Coffee in this frame?", shines),
+            Preset("against", "A frame that argues against", against),
+            Preset("sure", "Nothing but gravel, and dim", dim),
         )
 
     def draw(self, state: State) -> Drawing:
-        """The frame, its map on the scale chosen, and each frame's energy as a share of the largest."""
-        seen, t, target = _seen(), state["t"], state["target"]
-        L, sums, y = maps(target, state["head"])
+        """Three panels: the frame, its map, and both curves with the frame marked."""
+        seen, c, t = _seen(state["clip"]), evidence().classes.index(state["target"]), state["t"]
+        found = curves_of(state["clip"], c, state["head"])
         unit = "logit" if state["head"] == "mean" else "probability"
-        limit = float(L.max() if state["scale"] == "clip" else L[t].max()) or 1.0
-        energies = L.sum((1, 2))
-        shown = L if state["scale"] == "clip" else L / np.maximum(L.max((1, 2), keepdims=True), 1e-300)
-        heights = shown.sum((1, 2))
-        bars = {f"{'> ' if i == t else ''}{i}": float(h / (heights.max() or 1.0)) for i, h in enumerate(heights)}
+        heat, largest = found.maps[t], float(found.maps.max())
+        limit = largest if state["scale"] == "clip" else float(heat.max())
+        name = "share" if state["head"] == "mean" else "grad x A"
         panels = [
-            Panel(f"frame {t}: {seen.fraction[t]:.0%} new", seen.frames[t]),
-            Panel(f"its map for {target}", L[t], unit, limit=limit),
-            Panel("energy by frame, as shown", bars=bars),
+            Panel(f"frame {t}", seen.x[t]),
+            Panel(f"map for {state['target']}", heat, f"{unit} per position", limit or None),
+            Panel(
+                f"over the frames, in {unit}",
+                curves={name: found.share.tolist(), "energy": found.energy.tolist()},
+                at=t,
+            ),
         ]
-        share = "its exact share of the score is" if state["head"] == "mean" else "gradient x activation adds up to"
+        what = "Its share of the score" if state["head"] == "mean" else "Gradient times activation"
         reading = (
-            f"Frame {t}: {seen.fraction[t]:.0%} of its columns are new; alone it would be {target} with {y[t]:.0%}. "
-            f"For the clip's score of {target}, {share} {sums[t]:+.3f}, the energy of its map {energies[t]:.3f}; "
-            f"all frames together: {sums.sum():+.2f} and {energies.sum():.2f}. Scale: {SCALES[state['scale']]}."
+            f"Frame {t} of 0 to {FRAMES - 1}: alone, the net would give {state['target']} {100 * seen.y[t, c]:.1f} %. "
+            f"{what} is {number(float(found.share[t]))}, the energy of its map {number(float(found.energy[t]))} "
+            f"(largest: frame {int(found.energy.argmax())}). {alt_text(heat, name='Map', units=f'{unit} per position')}"
         )
-        return Drawing(strip(panels, reading, aspect=1.0), *_told(state, sums))
+        solved = t == seen.t_star and state["clip"] == ASKED
+        return Drawing(strip(panels, reading, aspect=1.0), _told(state, seen, heat, largest), solved)
 
 
-def _told(state: State, sums: Array) -> tuple[str, bool]:
-    if (state["target"], state["head"], state["scale"]) != ("rocket", "mean", "clip"):
-        return "The task is about the rocket, averaged features and one scale.", False
-    t, first = state["t"], int((sums > 0).argmax())
-    if t == first:
-        return f"Solved: frame {t}, before half of it is new (that is frame {_seen().t_star}).", True
-    return (
-        f"Not yet: the share of frame {t} is {sums[t]:+.3f}{', but it is not the first' if t > first else ''}.",
-        False,
-    )
+def _told(state: State, seen: Seen, heat: Array, largest: float) -> str:
+    new, entering = float(seen.fraction[state["t"]]), seen.names[1]
+    if state["t"] == seen.t_star:
+        found = "Solved" if state["clip"] == ASKED else f"That is t* of this clip; the task asks for {ASKED}"
+        note = f"{found}: {100 * new:.0f} % of frame {seen.t_star} is {entering}. Now look at the curves there."
+    else:
+        note = f"Not t*: {'less than half' if new < 0.5 else 'more than half'} of this frame is {entering}."
+    if not new and state["target"] == entering and state["scale"] == "frame":
+        if not heat.any():
+            return f"{note} Nothing is: its map is blank, and there is nothing to scale."
+        note += (
+            " Nothing of it is, and still its map fills the colours: at its brightest it has "
+            f"{100 * heat.max() / largest:.1f} % of the clip's largest value."
+        )
+    return note
+
+
+@functools.cache
+def _seen(label: str) -> Seen:
+    import torch
+
+    from xaiteach import data
+
+    first, second, lead = CLIPS[label]
+    clip, model = data.pan(first, second, lead=lead), _network()
+    x = clip.x.double()
+    with torch.no_grad():
+        A = model.features(x)
+        y = model.classifier(A.mean((2, 3))).softmax(1)
+    return Seen(x.numpy(), A.numpy(), y.numpy(), clip.fraction, clip.t_star, (first, second))
+
+
+@functools.cache
+def _network() -> Any:
+    from xaiteach import models
+
+    return models.load("crops_cnn").double()
+
+
+@functools.cache
+def curves_of(label: str, c: int, head: str) -> Curves:
+    """The weights are the head's: V_c / (T Z), or y_c^t sum_j y_j^t (V_c - V_j) / (T Z), in which nothing cancels."""
+    A, y, V = _seen(label).A, _seen(label).y, evidence().V
+    rows = np.tile(V[c], (len(A), 1)) if head == "mean" else y[:, c : c + 1] * (y @ (V[c] - V))
+    signed: Array = np.einsum("tk,tkij->tij", rows / (len(A) * A[0, 0].size), A)
+    maps = np.maximum(signed, 0.0)
+    return Curves(maps, signed.sum((1, 2)), maps.sum((1, 2)))
 
 
 def frame_slider(**state: Any) -> FrameSlider:
-    """Exploration of a clip that pans from a cat to a rocket: the map of each frame for the score of the whole clip.
+    """Exploration of a clip: each frame's map, its share of the clip's score and its energy, under two heads.
 
     Parameters
-        t : int from 0 to 11. The frame.
-        target : class name of `data.crops`.
-        head : "mean" or "late". How the clip's score is made.
-        scale : "clip" or "frame". What a map's brightest colour stands for.
+        t : 0 to 11. The frame.
+        target : class name.
+        clip : "cat to rocket", "cat to gravel", "tissue to coffee" or "brick to gravel".
+        head : "mean" (logits averaged over time, where the shares add up to the score less its bias) or "late"
+            (probabilities averaged over time, where they do not).
+        scale : "clip" (colours end at the largest value of all frames) or "frame" (at this frame's own).
     Raises
         OptionError: an unknown name or value.
     Examples
-        >>> frame_slider(t=6).frame()["solved"], frame_slider(t=7).frame()["solved"]
-        (True, False)
+        >>> [frame_slider(clip="brick to gravel", t=t).frame()["solved"] for t in (4, 5, 6)]
+        [False, True, False]
     """
     return FrameSlider(**state)
