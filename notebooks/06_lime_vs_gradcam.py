@@ -47,7 +47,7 @@ def lime_of(network, x, c, labels, fill, n_samples=200, seed=0):
 labels = lime.slic(x, 24)
 n = int(labels.max()) + 1
 grey = x.mean((1, 2), keepdim=True).expand_as(x)
-kept = lime.on_off(n, 2, torch.Generator().manual_seed(1))[1:]
+kept = lime.on_off(n, 2, torch.Generator().manual_seed(1))[1:]  # the first sample is the picture itself
 samples = [lime.apply_masks(x, fill, labels, kept)[0] for fill in (grey, lime.fill_of("blur", x, labels))]
 mean = lime.superpixel_means(x, labels)
 titles = ["the picture", f"its {n} superpixels, as flat colours", "a sample, grey fill", "the same, blurred fill"]
@@ -58,38 +58,39 @@ plots.strip(
 )
 
 # %% [markdown]
-# LIME asks the network for the score of some hundred such samples, and explains them by a weighted plane over *on* and *off*: one
-# coefficient for each superpixel. It needs the scores, and nothing else of the network.
+# LIME asks the network for the score of some hundred such samples, and explains them by a plane over *on* and *off*: one coefficient for
+# each superpixel. Samples of which less is off count more (a kernel of width .25, which you will build). LIME needs the scores, and
+# nothing else of the network. And a plane has no products: what two superpixels do *together* it cannot say.
 
 # %% [markdown]
 # ## Two methods, one picture
 #
-# **Predict:** will the two maps for the cat lie on the cat's half? The network believes in the cat with 4 %, and in the coffee
-# with 68 %.
+# **Predict:** will the two maps for the cat lie on the cat's half? (By chance they would have 50 % there.)
 
 # %% xaiteach={"role": "demo"}
 maps = []
+believed = model(pair.x)[0].softmax(0).detach()
+print(f"the network gives the cat {float(believed[cat]):.0%}, the coffee {float(believed[coffee]):.0%}")
 for c, name, mask in ((cat, "cat", half), (coffee, "coffee", ~half)):
     by_lime = lime_of(model, x, c, labels, grey)
     by_cam = explain(model, pair.x, target=c, method="grad_cam").map[0]
     maps += [by_lime.clamp(min=0), by_cam]
     shares = [float(energy_share(heat.clamp(min=0), mask)) for heat in (by_lime, by_cam)]
-    print(
-        f"for the {name}: {shares[0]:.0%} of LIME's positive part on its half, {shares[1]:.0%} of Grad-CAM; chance 50%"
-    )
+    print(f"for the {name}: {shares[0]:.0%} of LIME's positive part on its half, {shares[1]:.0%} of Grad-CAM")
 names = ["LIME, cat", "Grad-CAM, cat", "LIME, coffee", "Grad-CAM, coffee"]
 units = ["logit", "logit per position"] * 2
 panels = [plots.Panel(title, heat.numpy(), unit) for title, heat, unit in zip(names, maps, units)]
 plots.strip(panels, "LIME and Grad-CAM for the cat and for the coffee of one picture", columns=2)
 
 # %% [markdown]
-# Read it aloud: *for the cat, LIME lies almost wholly on her half, and Grad-CAM on both.* LIME looks better. Before you believe it,
-# three questions: would it say so again with another seed, with another fill, with other superpixels?
+# Read it aloud: *for the cat, LIME's positive part lies almost wholly on the cat's half, and Grad-CAM on both.* LIME looks better.
+# Before you believe it, three questions: would it say so again with another seed, with another fill, with other superpixels?
 
 # %% [markdown]
 # ## Another seed
 #
-# The samples are drawn. **Predict:** how many samples does it take until ten seeds name the same top superpixel?
+# The samples are drawn. **Predict:** how many samples does it take until ten seeds name the same top superpixel, for the coffee? And
+# for the cat, which the network hardly believes in?
 
 # %% xaiteach={"role": "demo"}
 from xaiteach.widgets import seed_roulette
@@ -107,20 +108,24 @@ seed_roulette()
 # %% [markdown]
 # ## Another fill
 #
-# A coefficient is the effect of replacing a superpixel *by this fill*. **Predict:** what does the blur leave to a network
-# that has learned fur by its texture, and coffee by its colour?
+# A coefficient is the effect of replacing a superpixel *by this fill*. The lime package fills each superpixel with its own mean colour.
+# **Predict:** under which of the four fills does most of what speaks for the cat lie on the cat's half, and under which the least?
 
 # %% xaiteach={"role": "demo"}
-by_fill = {
-    name: lime_of(model, x, cat, labels, fill) for name, fill in (("grey", grey), ("blur", "blur"), ("black", 0.0))
-}
-for name, heat in by_fill.items():
-    print(f"{name:<6} {float(energy_share(heat.clamp(min=0), half)):.0%} of what speaks for the cat lies on her half")
+by_fill = {}
+for name, fill in (("grey", grey), ("blur", "blur"), ("black", 0.0), ("own mean", "mean")):
+    heats = [lime_of(model, x, cat, labels, fill, seed=seed) for seed in range(5)]
+    by_fill[name] = heats[0]
+    shares = [float(energy_share(heat.clamp(min=0), half)) for heat in heats]
+    print(
+        f"{name:<9} {min(shares):.0%} to {max(shares):.0%} of what speaks for the cat lies on the cat's half, over five seeds"
+    )
 plots.compare(list(by_fill.values()), list(by_fill), image=x, signed=True, units="logit")
 
 # %% [markdown]
-# Three fills, three explanations of one number. None is the neutral one: "grey" is the picture's mean colour, here the brown of a
-# fur; black is the colour of night; and a blur keeps the colours. Say which you took, and look at two.
+# Four fills, four explanations of one number. A superpixel's own mean takes away its texture alone, grey its colour as well, black
+# its light; and none of them is neutral. With the package's choice the map tells you to look at the coffee. Say which fill you took,
+# and look at two.
 
 # %% [markdown]
 # ## Other superpixels
@@ -145,14 +150,15 @@ panels += [plots.Panel(name, heat.numpy(), "logit", mask=mask.numpy()) for name,
 plots.strip(panels, "One scene: LIME with three segmentations and Grad-CAM, object outlined", aspect=1.0)
 
 # %% [markdown]
-# The sharp edges are the segmentation's. SLIC and quickshift saw the object's colours before the network was asked; the grid did
-# not, its map has the grid's edges, and here it scores below Grad-CAM. A sharp map is not a better look into the network: the
-# exercises ask eight scenes, not one.
+# The sharp edges are the segmentation's. SLIC and quickshift saw the object's colours before the network was asked (quickshift cut it
+# into stripes); the grid did not, its map has the grid's edges, and here it scores below Grad-CAM. A sharp map is not yet a better look
+# into the network. And this is one scene: the exercises ask eight.
 
 # %% [markdown]
 # ## When both agree
 #
-# **Predict:** on "retina | astronaut" the two maps agree. The network gives the astronaut 94 %. Where do they lie?
+# **Predict:** on "retina | astronaut" the two maps agree. (As in unit 02, the crop of the astronaut shows only the shuttle behind her.)
+# Where do they lie?
 
 # %% xaiteach={"role": "demo"}
 odd = crops.pairs[12]
@@ -161,6 +167,7 @@ by_lime = lime_of(model, seen, odd.y, lime.slic(seen, 24), seen.mean((1, 2), kee
 by_cam = explain(model, odd.x, target=odd.y, method="grad_cam").map[0]
 alike = float(torch.corrcoef(torch.stack([by_lime.flatten(), by_cam.flatten()]))[0, 1])
 shares = [float(energy_share(heat.clamp(min=0), inside)) for heat in (by_lime, by_cam)]
+print(f"the network gives the astronaut {float(model(odd.x)[0].softmax(0)[odd.y].detach()):.0%}")
 print(f"correlation {alike:.2f}; on the astronaut: LIME {shares[0]:.0%}, Grad-CAM {shares[1]:.0%}, chance 50%")
 panels = [plots.Panel("retina | astronaut", seen.numpy(), mask=inside.numpy())]
 panels.append(plots.Panel("LIME, grey", by_lime.numpy(), "logit", signed=True, mask=inside.numpy()))
@@ -168,8 +175,8 @@ panels.append(plots.Panel("Grad-CAM", by_cam.numpy(), "logit per position", mask
 plots.strip(panels, "retina | astronaut, with LIME and Grad-CAM for the astronaut, whose half is outlined")
 
 # %% [markdown]
-# Both lie on the retina. Agreement is not truth: the mask says that no astronaut is there. Whether the *network* looks there is yet
-# another question, which the exercises put to the network itself.
+# Both lie on the retina. Agreement is not truth: the mask says that no astronaut is there. Where the network's *score* comes from is
+# yet another question, which the exercises put to the network itself.
 
 # %% [markdown]
 # ## What a map costs
@@ -204,4 +211,7 @@ handle.remove()
 print("LIME takes more than ten times as long:", costs["LIME"] > 10 * costs["Grad-CAM"])
 
 # %% [markdown]
-# (One of Grad-CAM's two is `explain`, which first looks for the layer.) And LIME should be run with more than one seed. Now build it, measure it and choose: `exercises/06_lime_vs_gradcam.ipynb`.
+# Grad-CAM itself takes one forward pass, and a short backward pass from the score to the last maps; `explain` needs the other one to
+# find the layer. LIME takes 200 forward passes and none back, and should be run with more than one seed.
+#
+# Now build it, measure it and choose: `exercises/06_lime_vs_gradcam.ipynb`.

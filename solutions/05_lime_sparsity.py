@@ -8,10 +8,11 @@
 # another 9, and its points come on top of the 24. **Machine** any CPU.
 
 # %% [markdown]
-# **Letters**, as in unit 04: `X`, (N, n), samples in rows; `y`, (N,), their scores; `w`, (N,), their weights; $\beta$, (n,), the
-# coefficients. The squares are $\sum_i w_i (y_i - x_i\beta)^2$, without a 1/2 and without an intercept: where one is
-# needed, the weighted means have been subtracted. Tensors are float64. `weighted_fit(X, y, w)` and
-# `fidelity(y, found, w)` are your functions of unit 04.
+# **Letters**, as in unit 04: `X`, (N, n), samples in rows; `y`, (N,), their scores; `w`, (N,), their weights, and $\Pi$ the diagonal
+# matrix of them; $\beta$, (n,), the coefficients; a prime transposes. $x_i$ is row i, a sample; $x_j$ is column j, a feature. The squares
+# are $\sum_i w_i (y_i - x_i\beta)^2$, without a 1/2 and without an intercept: where one is needed, the weighted means have been
+# subtracted. Tensors are float64, features are counted from 0. `weighted_fit(X, y, w)` and `fidelity(y, found, w)` are your
+# functions of unit 04.
 
 # %% xaiteach={"role": "setup"}
 from itertools import combinations
@@ -84,9 +85,11 @@ check("lime_sparsity.forward_selection")
 # %% [markdown]
 # {{ item lime_sparsity.missed }}
 #
-# Let $x_1$, $x_2$ and $e$ have length 1 and stand at right angles, and let $x_3 = (x_1 + x_2 + d\,e)/\sqrt{2 + d^2}$ with $0 < d <
-# \sqrt 2$. The scores are $y = x_1 + x_2$, all weights 1, and $k = 2$. The best two leave nothing. What does forward selection
-# leave? Set `missed` to the sum of squares: a formula in `d`, in quotes.
+# The design of the lesson: let the columns $x_1$, $x_2$ and $e$ have length 1 and stand at right angles, and let $x_3 = (x_1 + x_2 +
+# d\,e)/\sqrt{2 + d^2}$ with $0 < d < \sqrt 2$. The scores are $y = x_1 + x_2$, all weights 1, and $k = 2$. The best two leave
+# nothing. What does forward selection leave? (In round two $x_1$ and $x_2$ tie; take either.)
+#
+# Set `missed` to the sum of squares: a formula in `d`, in quotes, written like `"2*d^2 + 1"`.
 
 # %% xaiteach={"role": "answer", "question": "lime_sparsity.missed"}
 ### BEGIN SOLUTION
@@ -119,14 +122,14 @@ if ready("lime_sparsity.missed") and ready("lime_sparsity.best_subset") and read
 
 # %% [markdown]
 # One feature that is a little of both looks better than either, and is never given back. At $d = 1.5 > \sqrt 2$ it is not taken first,
-# and greedy is right. (The lasso, which you meet below, takes $x_3$ first as well.)
+# and greedy is right.
 
 # %% [markdown]
 # {{ item lime_sparsity.predict_peak }}
 #
 # A test signal is cut into 20 stretches of two points. A sample switches some of them off (to 0), and LIME explains the network's
-# score by which are on. We have 40 samples to fit. With how many of the 20 features will the surrogate say the scores of *fresh*
-# samples best? Set `predict_peak`.
+# score by which are on. It is another signal than the lesson's. We have 40 samples to fit. With how many of the 20 features will the
+# surrogate predict the scores of *fresh* samples best? Set `predict_peak`.
 
 # %% xaiteach={"role": "answer", "question": "lime_sparsity.predict_peak"}
 ### BEGIN SOLUTION
@@ -181,7 +184,9 @@ if ready("lime_sparsity.price") and ready("lime_sparsity.forward_selection"):
     own = [float(fidelity(y, Z @ beta, w)) for beta in fits]
     there = [float(value) for value in price]
     peak = max(range(20), key=lambda i: there[i]) + 1
-    print(f"fresh samples are told best with {peak} features ({there[peak - 1]:.2f}); with all 20: {there[-1]:.2f}")
+    print(
+        f"fresh samples are predicted best with {peak} features ({there[peak - 1]:.2f}); with all 20: {there[-1]:.2f}"
+    )
     print(
         f"on its own 40 samples: {own[peak - 1]:.2f} and {own[-1]:.2f}; you predicted {'nothing' if predict_peak is ... else predict_peak}"
     )
@@ -196,10 +201,10 @@ if ready("lime_sparsity.price") and ready("lime_sparsity.forward_selection"):
 # {{ item lime_sparsity.soft_threshold }}
 #
 # Another way to few features: put a price on sizes, and minimise the squares plus $\lambda\lVert\beta\rVert_1$, with
-# $\lVert\beta\rVert_1 = \sum_j |\beta_j|$. Take a design with $X'\Pi X = I$ first, and let $z = X'\Pi y$: each coefficient is
-# then on its own, and minimises $b^2 - 2 z_j b + \lambda |b|$.
+# $\lVert\beta\rVert_1 = \sum_j |\beta_j|$. (That is the *lasso*.) On a design with $X'\Pi X = I$ it can be solved on paper: with $z =
+# X'\Pi y$ each coefficient is on its own, and $\beta_j$ is the $b$ that minimises $b^2 - 2 z_j b + \lambda |b|$.
 #
-# Derive the minimum on paper. Write `soft_threshold(z, lam)`: all minima at once, shape (n,).
+# Derive it. Write `soft_threshold(z, lam)`: the minimisers for all $z_j$ at once, shape (n,).
 
 
 # %% xaiteach={"role": "answer", "question": "lime_sparsity.soft_threshold"}
@@ -225,8 +230,8 @@ if ready("lime_sparsity.soft_threshold"):
 # %% [markdown]
 # {{ item lime_sparsity.zero_stays }}
 #
-# For any design: hold all coefficients but $\beta_j$ where they are. From which price $\lambda$ on is $\beta_j = 0$ the best?
-# (Under $\lambda\beta_j^2$ it never is, unless the squares happen to have slope 0 there.)
+# For any design: hold all coefficients but $\beta_j$ where they are. From which price $\lambda$ on is $\beta_j = 0$ the best? (What
+# `beta[j]` is now does not matter. Under $\lambda\beta_j^2$ zero never is the best, unless the squares happen to have slope 0 there.)
 #
 # Write `zero_stays(X, y, w, beta, j)`: the least $\lambda$ at which zero is optimal for $\beta_j$ in the squares plus
 # $\lambda\lVert\beta\rVert_1$. Return one number.
@@ -248,7 +253,9 @@ if ready("lime_sparsity.zero_stays"):
     none = torch.zeros(20, dtype=torch.float64)
     prices = [float(zero_stays(Z, y, w, none, j)) for j in range(20)]
     first = max(range(20), key=lambda j: prices[j])
-    print(f"above lambda = {max(prices):.1f} all 20 features of the signal are 0; the first to come in is {first}")
+    print(
+        f"from lambda = {max(prices):.1f} on all 20 features of the signal are 0; below it the first to come in is number {first}"
+    )
 
 # %% [markdown]
 # A whole interval of slopes is outweighed by the kink of $|b|$ at 0: that is why l1 gives exact zeros. The square's slope at 0 is 0,
@@ -257,8 +264,11 @@ if ready("lime_sparsity.zero_stays"):
 # %% [markdown]
 # {{ item lime_sparsity.project_l1 }}
 #
-# A budget in place of a price: $\lVert\beta\rVert_1 \le k$. Write `project_l1(v, k)`: the point of that ball which is nearest to `v`
-# in plain (Euclidean) distance, shape (n,). A point inside stays.
+# A budget in place of a price: $\lVert\beta\rVert_1 \le k$, where $k > 0$ is now a size and no count. Which point of that ball is nearest to a
+# vector `v`, in plain (Euclidean) distance? As in unit 04 the Lagrangian adds $\lambda(\lVert\beta\rVert_1 - k)$ to the squared distance:
+# for a given $\lambda$ you have solved that already. It remains to find the $\lambda$ that spends the budget.
+#
+# Write `project_l1(v, k)`: that point, shape (n,), like `v`. A point inside stays.
 
 
 # %% xaiteach={"role": "answer", "question": "lime_sparsity.project_l1"}
@@ -280,7 +290,8 @@ check("lime_sparsity.project_l1")
 # {{ item lime_sparsity.predict_corners }}
 #
 # "The l1 ball has corners, so its solutions are sparse." Below are 40 free optima of two features, drawn from a square and all
-# outside the ball $\lVert\beta\rVert_1 \le 1$. For how many will the constrained fit have a zero? Set `predict_corners`.
+# outside the ball $\lVert\beta\rVert_1 \le 1$. In the lesson's plane the features had equal length; here the second is half as long, and
+# they are correlated. For how many of the 40 will the constrained fit have a zero? Set `predict_corners`.
 
 # %% xaiteach={"role": "answer", "question": "lime_sparsity.predict_corners"}
 ### BEGIN SOLUTION
@@ -293,11 +304,12 @@ check("lime_sparsity.predict_corners")
 # %% [markdown]
 # {{ item lime_sparsity.constrained }}
 #
-# With `G` $= X'\Pi X$ the squares are $(\beta - b)'G(\beta - b)$ and a constant, where $b$ is the free optimum. The cell below
-# makes `G` (correlation .6, the second feature half as long) and `optima`, (40, 2).
+# With `G` $= X'\Pi X$ the squares are $(\beta - b)'G(\beta - b)$ plus a constant, where $b$, (2,), is the free optimum. The cell below
+# makes `G` (squared lengths 1 and 1/4 on the diagonal, so a correlation of $.3/(1 \cdot .5) = .6$) and `optima`, (40, 2).
 #
-# Set `constrained` to the minimum over $\lVert\beta\rVert_1 \le 1$ for each of them, (40, 2), to four digits. Projected gradient does
-# it: a step against the gradient, then your `project_l1`, again and again.
+# Set `constrained` to the minimum over $\lVert\beta\rVert_1 \le 1$ for each of them, (40, 2), accurate to 1e-4, by projected gradient: a
+# step against the gradient, then your `project_l1`, again and again. From 0, with a step of .4 (below 1 over the largest
+# eigenvalue of $2G$), 300 rounds suffice: a few seconds.
 
 # %% xaiteach={"role": "setup"}
 G = torch.tensor([[1.0, 0.3], [0.3, 0.25]], dtype=torch.float64)
@@ -327,7 +339,7 @@ if ready("lime_sparsity.constrained") and ready("lime_sparsity.project_l1"):
     print(
         f"{zeros[0]} of the 40 fits have a zero; you predicted {'nothing' if predict_corners is ... else predict_corners}"
     )
-    print(f"{moved} of them are another point than the nearest one of the ball")
+    print(f"{moved} of the fits are another point than the nearest one of the ball, of which {zeros[1]} have a zero")
 
 # %% [markdown]
 # About half. A corner is the best point for a whole cone of optima, but between two cones lies a strip whose best points are on
@@ -337,9 +349,10 @@ if ready("lime_sparsity.constrained") and ready("lime_sparsity.project_l1"):
 # %% [markdown]
 # {{ item lime_sparsity.compared }}
 #
-# Set `compared` to a comparison of the three budgets $\lVert\beta\rVert_0 \le k$, $\lVert\beta\rVert_1 \le k$ and $\lVert\beta\rVert_2
-# \le k$ (unit 04) in five to ten sentences: what k means and its units, convexity, uniqueness, correlated columns,
-# shrinkage, zeros, scaling of the features, cost.
+# Compare the three budgets $\lVert\beta\rVert_0 \le k$, $\lVert\beta\rVert_1 \le k$ and (unit 04) $\lVert\beta\rVert_2 \le k$. Give a
+# sentence to each of these: what k means and its units, convexity and search, twins and uniqueness, shrinkage, zeros, scaling of the
+# features, cost. The lesson's "Twins, and another unit" has the facts; your numbers above have more. Set `compared` to the text, at
+# least 50 words.
 
 # %% xaiteach={"role": "answer", "question": "lime_sparsity.compared"}
 ### BEGIN SOLUTION
@@ -368,8 +381,8 @@ check("lime_sparsity.compared")
 # %% [markdown]
 # {{ item lime_sparsity.omp }}
 #
-# Orthogonal matching pursuit looks less far than forward selection and is cheaper: in each round it adds the feature with the
-# largest $|x_j'\Pi r|/\sqrt{x_j'\Pi x_j}$, where $r$ is what the features that are in leave of y after a refit. Write
+# Orthogonal matching pursuit chooses by what is left alone, without a trial refit of each candidate, and is cheaper than forward
+# selection: in each round it adds the feature with the largest $|x_j'\Pi r|/\sqrt{x_j'\Pi x_j}$, where $r$ is what the features that are in leave of y after a refit. Write
 # `omp(X, y, w, k)`. Return the coefficients, (n,).
 
 
@@ -394,12 +407,15 @@ check("lime_sparsity.omp")
 
 # %% xaiteach={"role": "demo"}
 if ready("lime_sparsity.omp") and ready("lime_sparsity.forward_selection"):
-    for k in range(1, 7):
-        sets = [torch.as_tensor(f(Z, y, w, k)).nonzero().flatten().tolist() for f in (forward_selection, omp)]
-        print(f"k = {k}: forward selection {sets[0]}, OMP {sets[1]}")
+    leaning = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.2, 0.0], [0.0, 0.0, 1.0]]).double()
+    scores = torch.tensor([3.0, 0.25, 0.1]).double()
+    for title, given, k in (("the signal", (Z, y, w), 6), ("a leaning pair", (leaning, scores, one), 2)):
+        sets = [torch.as_tensor(f(*given, k)).nonzero().flatten().tolist() for f in (forward_selection, omp)]
+        print(f"{title}, k = {k}: forward selection {sets[0]}, OMP {sets[1]}")
 
 # %% [markdown]
-# On this signal the two agree; on designs with more correlation, as in the check's cases, they part.
+# On the signal the two agree. In the small design feature 1 leans so closely on feature 0 that little of it points to what is left: OMP
+# passes it over, and forward selection, which refits, sees that this little is all that is needed.
 
 # %% [markdown]
 # ## What would be handed in

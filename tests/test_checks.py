@@ -155,7 +155,7 @@ def test_mine_takes_the_students_function_when_it_passes(course, capsys):
 def test_mine_falls_back_to_the_reference_and_says_so(course, capsys, source, why):
     hand_in(course, "exercises", filled({ENERGY: source}, "00_start_here"), "00_start_here.ipynb")
     function = mine(ENERGY)
-    assert capsys.readouterr().out == f"energy_share: the reference ({why}).\n"
+    assert capsys.readouterr().out == f"energy_share: the course's own ({why}).\n"
     import torch
 
     assert float(function(torch.ones(2, 2), torch.tensor([[True, False], [False, False]]))) == 0.25

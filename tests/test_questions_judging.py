@@ -8,8 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xaiteach.errors import OptionError
-from xaiteach.questions import UNITS, Case, Mistake, Question, Tolerance, Variant, find, judge, of_unit, probing
+from xaiteach.questions import (
+    UNITS,
+    Case,
+    Mistake,
+    Question,
+    Tolerance,
+    Variant,
+    find,
+    judge,
+    of_unit,
+    probing,
+    showing,
+)  # fmt: skip
 from xaiteach.questions.judging import Key, read_values
+from xaiteach.questions.model import Rubric
 from xaiteach.questions.running import answer_namespace, cases_of, keys_of, probe_namespace
 
 LOGIT = "gradcam.logit_gradient"
@@ -281,3 +294,52 @@ def test_a_logit_gradient_that_uses_the_probability_gets_its_sentence_and_half()
     result = verdict(LOGIT, source)
     assert (result.mistake, result.credit) == ("probability", 0.5)
     assert "rival" in result.sentence
+
+
+# Where an answer is off
+
+
+@pytest.mark.parametrize(
+    ("got", "words"),
+    [
+        (np.eye(3) + np.array([0, 1, 0]), "2 of 3 columns are right: look at column 1 (counted from 0)."),
+        (np.eye(3) + np.array([[0], [0], [1]]), "2 of 3 rows are right: look at row 2 (counted from 0)."),
+        (np.eye(3) + np.eye(3), "6 of 9 numbers are right: the first that is not stands at [0, 0]."),
+        (np.eye(3) + 1, ""),
+        (np.eye(2), ""),
+        (np.full((3, 3), np.nan), ""),
+    ],
+)
+def test_what_is_right_and_where_to_look_is_said(got, words):
+    assert showing.off({"t": np.eye(3)}, {"t": got}, Tolerance()) == words
+
+
+def test_what_is_off_is_named_where_there_are_several_arrays_and_none_of_a_single_number():
+    truth = {"a": np.arange(4.0), "b": np.arange(4.0), "c": np.asarray(1.0)}
+    got = {"a": np.arange(4.0), "b": np.array([0, 1, 5, 3.0]), "c": np.asarray(2.0)}
+    assert showing.off(truth, got, Tolerance()) == (
+        "3 of 4 numbers of `b` are right: the first that is not stands at [2]."
+    )
+    assert showing.off({"c": truth["c"]}, {"c": got["c"]}, Tolerance()) == ""
+
+
+def test_a_difference_behind_the_numbers_shown_is_shown():
+    truth = {"t": np.arange(20.0)}
+    got = {"t": np.where(np.arange(20) == 15, -1.0, np.arange(20.0))}
+    start = showing.hidden(truth, got, Tolerance())
+    assert start == 15
+    assert showing.show(got, start=start) == "[..., -1, 16, 17, 18, 19] of shape (20,)"
+    assert showing.hidden(truth, {"t": np.arange(20.0) + 1}, Tolerance()) == 0
+
+
+@pytest.mark.parametrize(("written", "taken"), [
+    (7, True), (np.float32(7), True), ([7], True), (0, True), (10, True), (11, False), (-1, False), (4.5, False),
+    ("five", False), (float("nan"), False), ([1, 2], False),
+])  # fmt: skip
+def test_a_prediction_is_taken_where_it_can_be_the_answer(written, taken):
+    assert Rubric(least=0, most=10).takes(np.asarray(written)) is taken
+
+
+def test_a_prediction_that_is_no_whole_number_is_taken_where_none_is_asked_for():
+    assert Rubric(least=0, most=10, whole=False).takes(np.asarray(4.5))
+    assert Rubric().takes(np.asarray("anything"))

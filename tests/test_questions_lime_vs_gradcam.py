@@ -163,9 +163,9 @@ def test_both_maps_lie_on_the_retina_and_the_network_looks_there() -> None:
     assert np.corrcoef(cam.ravel(), heat.ravel())[0, 1] > 0.8
     for each in (np.maximum(heat, 0), cam):
         assert each[odd["pair"].mask].sum() / each.sum() < 0.25
-    whole, no_retina, no_astronaut = halves_covered()
-    assert no_retina < 0.5 * whole
-    assert no_astronaut > whole
+    for whole, no_retina, no_astronaut in halves_covered().values():
+        assert no_retina < 0.8 * whole
+        assert no_astronaut > whole
 
 
 def test_the_scenarios_answer_holds_for_the_transformer() -> None:

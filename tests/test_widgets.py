@@ -89,7 +89,8 @@ def test_the_bundle_holds_live_view_picture_and_text_with_the_state_line(explora
     assert set(data) == {VIEW, "image/png", "text/plain"}
     assert data[VIEW]["model_id"] == exploration.panel.model_id
     assert data["text/plain"].splitlines()[0] == exploration.title
-    assert data["text/plain"].splitlines()[-1] == f"{exploration.name}()"
+    assert data["text/plain"].splitlines()[-1] == f"To come back here: {exploration.name}()"
+    assert exploration.task in data["text/plain"]
     assert metadata["image/png"]["alt"] == exploration.frame()["reading"]
 
 

@@ -329,7 +329,7 @@ def mine(question_id: str) -> Any:
             sys.stdout.write(f"{question.answer}: yours, {origin}.\n")
             return names[question.answer]
         why = "yours is still blank" if verdict.outcome == "not_attempted" else "yours does not pass yet"
-    sys.stdout.write(f"{question.answer}: the reference ({why}).\n")
+    sys.stdout.write(f"{question.answer}: the course's own ({why}).\n")
     return answer_namespace(question, references.reference(question_id))[question.answer]
 
 

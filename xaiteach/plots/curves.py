@@ -75,6 +75,8 @@ def curves(
         OptionError: no series.
         ShapeError: a series of another length than x, or without any number.
     """
+    from matplotlib.ticker import MaxNLocator
+
     from xaiteach.plots.figure import ReadableFigure
 
     if not series:
@@ -97,6 +99,8 @@ def curves(
         axes.set_xticks(
             places, [str(point) for point in x], rotation=45 if long else 0, ha="right" if long else "center"
         )
+    elif np.equal(places, np.round(places)).all():  # a count is ticked at whole numbers
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if y_range is not None:
         axes.set_ylim(*y_range)
     _legend(axes, values)

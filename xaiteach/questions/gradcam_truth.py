@@ -25,7 +25,7 @@ PREDICT_CONTROLS = Question(
     answer="predict_controls",
     stub="predict_controls = ...",
     shape_words="a whole number from 0 to 14",
-    rubric=Rubric(reveal="The next item computes it."),
+    rubric=Rubric(reveal="The next item computes it.", least=0, most=14),
     hints=(
         "Nothing can be wrong here. Think of the pictures of the lesson: where is the network active at all?",
         "The sum of the maps is the same whichever class you ask for; the object asked for is half of the picture.",

@@ -117,7 +117,7 @@ PREDICT_FLIPS = Question(
     answer="predict_flips",
     stub="predict_flips = ...",
     shape_words="a whole number from 0 to 10",
-    rubric=Rubric(reveal="The next item computes it."),
+    rubric=Rubric(reveal="The next item computes it.", least=0, most=10),
     hints=(
         "Nothing can be wrong here. How would you guess the signs of 48 trained weights to be spread?",
         "If the signs were a coin's, about half of the sums would be negative.",

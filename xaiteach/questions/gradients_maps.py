@@ -186,7 +186,7 @@ PREDICT_INSIDE = Question(
     answer="predict_inside",
     stub="predict_inside = ...",
     shape_words="a whole number from 0 to 10",
-    rubric=Rubric(reveal='The item "Scored on what is known" computes it.'),
+    rubric=Rubric(reveal='The item "Scored on what is known" computes it.', least=0, most=10),
     hints=(
         "Nothing can be wrong here. Where would a nudge change the network's mind: on the digit, or beside it?",
         "A map that knows nothing would be above the mask's share of the length on about half of the signals.",
@@ -206,7 +206,7 @@ PREDICT_SMOOTH = Question(
     answer="predict_smooth",
     stub="predict_smooth = ...",
     shape_words="a whole number from 0 to 10",
-    rubric=Rubric(reveal="The next item computes it."),
+    rubric=Rubric(reveal="The next item computes it.", least=0, most=10),
     hints=(
         "Nothing can be wrong here. What does averaging over noise take away, and from where?",
         "Its pictures look cleaner. Whether more of the map then lies on the digit is another question.",

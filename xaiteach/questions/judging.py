@@ -11,10 +11,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from xaiteach.questions import diagnoses, formulas, probing
+from xaiteach.questions import diagnoses, formulas, probing, showing
 from xaiteach.questions.model import Case, Mistake, Question, Tolerance, Values
+from xaiteach.questions.showing import show
 
-__all__ = ["AnswerKey", "Key", "Outcome", "Verdict", "judge", "read_values", "show"]
+__all__ = ["AnswerKey", "Key", "Outcome", "Verdict", "judge", "read_values"]
 
 Outcome = Literal["right", "recorded", "wrong_value", "wrong_form", "not_attempted", "could_not_check"]
 Payload = Mapping[str, Any]
@@ -42,7 +43,7 @@ class AnswerKey(Protocol):
     def shapes(self) -> Mapping[str, tuple[int, ...] | None]:
         """Shape of each named array of the truth; None for a text."""
 
-    def expected(self, digits: int = 3) -> str | None:
+    def expected(self, digits: int = 3, start: int = 0) -> str | None:
         """Text of the truth, where it may be known."""
 
 
@@ -70,9 +71,9 @@ class Key:
         """Shape of each named array of the truth; None for a text."""
         return {name: None if a.dtype.kind == "U" else a.shape for name, a in self.truth.items()}
 
-    def expected(self, digits: int = 3) -> str | None:
+    def expected(self, digits: int = 3, start: int = 0) -> str | None:
         """Text of the truth."""
-        return show(self.truth, digits)
+        return show(self.truth, digits, start)
 
 
 @dataclass(frozen=True)
@@ -141,22 +142,6 @@ def _within(mine: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], toleranc
     return float(difference.max(initial=0.0)) <= tolerance.bound(expected)
 
 
-def show(values: Values, digits: int = 3) -> str:
-    """Short text of the values: three digits, at most a dozen numbers of each array, with its shape."""
-    texts = {name: _text(array, digits) for name, array in values.items()}
-    return "; ".join(texts.values() if len(texts) == 1 else (f"{name} {text}" for name, text in texts.items()))
-
-
-def _text(array: np.ndarray[Any, Any], digits: int) -> str:
-    if array.dtype.kind == "U":
-        return repr(str(array))[:60]
-    if array.ndim == 0:
-        return str(bool(array)) if array.dtype.kind == "b" else f"{float(array) + 0.0:.{digits}g}"
-    numbers = [f"{float(v) + 0.0:.{digits}g}" for v in array.reshape(-1)[:12]]  # + 0.0 turns -0 into 0
-    more = ", ..." if array.size > 12 else ""
-    return f"[{', '.join(numbers)}{more}] of shape {tuple(array.shape)}"
-
-
 def judge(question: Question, keys: Sequence[AnswerKey], payloads: Sequence[Payload]) -> Verdict:
     """Verdict on a question from the payloads of its probe.
 
@@ -205,6 +190,8 @@ def _recorded(question: Question, key: AnswerKey, values: Values | None, error: 
     wanted = f" What is wanted: {question.shape_words}." if question.shape_words else ""
     if question.options and text.lower() not in question.options:
         return Verdict(question.id, "wrong_form", sentence=f"That is none of the options.{wanted}", text=text)
+    if question.rubric and not question.rubric.takes(written):
+        return Verdict(question.id, "wrong_form", sentence=f"That cannot be the answer.{wanted}", text=text)
     words, least = len(text.split()), question.rubric.least_words if question.rubric else 0
     if question.kind == "essay":
         if written.dtype.kind != "U":
@@ -229,6 +216,8 @@ def _blank(question: Question, payload: Payload, keys: Sequence[AnswerKey]) -> V
         return Verdict(question.id, "wrong_form", sentence=_error_words(question, error, keys[0]))
     if isinstance(error, dict) and error.get("kind") == "missing":
         sentence = f"`{question.answer}` is not defined here: run the cell that defines it, or keep that name."
+        if question.kind == "formula":
+            sentence += f' A formula is a text, so it stands in quotes: {question.answer} = "..."'
         return Verdict(question.id, "not_attempted", sentence=sentence)
     return Verdict(question.id, "not_attempted", sentence="The blank is still there.")
 
@@ -282,7 +271,10 @@ def _wrong(
         return Verdict(question.id, "wrong_form", 0.0, _error_words(question, error, keys[index]), **shared)
     if values is not None and not _same_form(keys[index], values):
         return Verdict(question.id, "wrong_form", 0.0, _form_words(question, keys[index], values), **shared)
-    return Verdict(question.id, "wrong_value", 0.0, _value_words(values, public, fresh), **shared)
+    key, words = keys[index], _value_words(values, public, fresh)
+    if values is not None and first is not None and isinstance(key, Key):
+        words = " ".join(filter(None, [words, showing.off(key.truth, values, key.tolerance)]))
+    return Verdict(question.id, "wrong_value", 0.0, words, **shared)
 
 
 def _makes(mistake: Mistake, keys: Sequence[AnswerKey], got: Sequence[Values], passed: Sequence[bool]) -> bool:
@@ -306,8 +298,12 @@ def _where(question: Question, key: AnswerKey, values: Values | None) -> dict[st
     if values is None:
         return shown
     wanted = key.expected() if question.kind in ("function", "formula") else None
-    digits = 6 if wanted == show(values) else 3
-    return {**shown, "got": show(values, digits), "expected": key.expected(digits) if wanted else None}
+    start, digits = 0, 3
+    if wanted == show(values):  # what would be shown of the two is equal
+        start = showing.hidden(key.truth, values, key.tolerance) if isinstance(key, Key) else 0
+        digits = 3 if start else 6
+    expected = key.expected(digits, start) if wanted else None
+    return {**shown, "got": show(values, digits, start), "expected": expected}
 
 
 def _inputs(case: Case) -> str | None:

@@ -193,7 +193,7 @@ PREDICT_WORTH = Question(
     answer="predict_worth",
     stub="predict_worth = ...",
     shape_words="a number from 1 to 1000",
-    rubric=Rubric(reveal="The cell below computes it."),
+    rubric=Rubric(reveal="The cell below computes it.", least=1, most=1000, whole=False),
     hints=(
         "Nothing can be wrong here. How far from x0 does a sample of 20 features usually lie, when each has sigma 1?",
         "Its squared distance is about 20, so that a usual weight is exp(-20); a lucky one is many times that.",

@@ -222,7 +222,7 @@ PREDICT_CONSTANT = Question(
     answer="predict_constant",
     stub="predict_constant = ...",
     shape_words="a number",
-    rubric=Rubric(reveal="The cell below fits it."),
+    rubric=Rubric(reveal="The cell below fits it.", least=-1e9, most=1e9, whole=False),
     hints=(
         "Nothing can be wrong here. Does the line have to go through a certain point?",
         "A line through the origin that is to be 1 near x = 2 must have a slope.",

@@ -283,8 +283,8 @@ MISSED = Question(
         Variant("negative_power", 'missed = "(1 + d^-2)^-1"\n'),
     ),
     hints=(
-        "Which of the three is taken first: which has the largest (x_j y)^2, when all have length 1?",
-        "x3 is first, for (x3 y)^2 = 4/(2 + d^2) > 1. Then x1, say. What is left of y = x1 + x2 beside x1 is x2; "
+        "Which of the three is taken first: which has the largest (x_j' y)^2, when all have length 1?",
+        "x3 is first, for (x3' y)^2 = 4/(2 + d^2) > 1. Then x1, say. What is left of y = x1 + x2 beside x1 is x2; "
         "how much of "
         "x2 lies along what x3 has beside x1?",
         "Beside x1, x3 points along x2 + d e. The part of x2 along it has squared length 1/(1 + d^2); the rest "
@@ -354,7 +354,7 @@ OMP = Question(
     ),
     hints=(
         "In each round: the feature that points most along what is left, in the geometry of the weights.",
-        "|x_j' W r| over the weighted length of x_j, sqrt(x_j' W x_j). After each choice refit all, and take the "
+        "|x_j' Π r| over the weighted length of x_j, sqrt(x_j' Π x_j). After each choice refit all, and take the "
         "new r.",
         "j = argmax of abs(X.T @ (w * r)) / (w @ X**2).sqrt() among the rest; then part = weighted_fit(X[:, S], y, w).",
     ),

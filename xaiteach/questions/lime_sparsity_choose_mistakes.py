@@ -192,6 +192,13 @@ MISSED_MISTAKES = (
         0.6,
     ),
     Mistake(
+        "no_refit",
+        'missed = "(4*d^2 + d^4)/(2 + d^2)^2"\n',
+        "That is what matching pursuit leaves, which keeps the coefficient of x3 as it was. Forward selection refits "
+        "both: x3's coefficient moves when x1 comes in.",
+        0.5,
+    ),
+    Mistake(
         "of_the_whole",
         'missed = "d^2/(2 + d^2)"\n',
         "2 + d^2 is the squared length of x1 + x2 + d e. Once x1 is in, only what x3 has beside x1 counts: x2 + d e.",

@@ -86,6 +86,13 @@ STAYS_MISTAKES = (
         0.4,
     ),
     Mistake(
+        "over_length",
+        _stays(_LEFT, "return 2 * (X[:, j] @ (w * r)).abs() / (w @ X[:, j] ** 2)"),
+        "You divided by x_j' Π x_j, as if for the coefficient itself. The price is weighed against a slope, and "
+        "that is not divided.",
+        0.6,
+    ),
+    Mistake(
         "of_all",
         _stays(_LEFT, "return 2 * (X.T @ (w * r)).abs().max()"),
         "That is the largest over all features. Asked is feature j's.",
@@ -140,6 +147,13 @@ PROJECT_MISTAKES = (
         "threshold_k",
         _project("if v.abs().sum() <= k:", "    return v", "return v.sign() * (v.abs() - k).clamp(min=0)"),
         "k is the radius, not the threshold. The threshold is the one at which what stays adds up to k.",
+        0.2,
+    ),
+    Mistake(
+        "price_k",
+        _project("if v.abs().sum() <= k:", "    return v", "return v.sign() * (v.abs() - k / 2).clamp(min=0)"),
+        "That is the soft threshold with k as its price. k is the budget: find the price at which what stays "
+        "adds up to k.",
         0.2,
     ),
     Mistake(

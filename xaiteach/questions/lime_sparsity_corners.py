@@ -54,7 +54,7 @@ def _soft_expected(case: Case) -> Mapping[str, Any]:
             costs = [b * b - 2 * z * b + lam * abs(b) for b in (left, right)]
             low, high = (low, right) if costs[0] < costs[1] else (left, high)
         found.append((low + high) / 2)
-    return {"beta": np.array(found)}
+    return {"beta": np.round(found, 9) + 0.0}  # + 0.0: no -0
 
 
 SOFT_THRESHOLD = Question(
@@ -97,7 +97,7 @@ SOFT_THRESHOLD = Question(
         Variant("clamp", "def soft_threshold(z, lam):\n    return z - z.clamp(-lam / 2, lam / 2)\n"),
     ),
     hints=(
-        "With X' W X = I each coefficient is on its own: minimise b^2 - 2 z b + lambda |b|.",
+        "With X' Π X = I each coefficient is on its own: minimise b^2 - 2 z b + lambda |b|.",
         "For b > 0 the slope is 2 b - 2 z + lambda: zero at z - lambda/2, if that is above 0. For b < 0 the same "
         "mirrored.",
         "torch.sign(z) * (z.abs() - lam / 2).clamp(min=0)",
@@ -175,7 +175,7 @@ ZERO_STAYS = Question(
     ),
     hints=(
         "Let only beta_j move, from 0. The squares have a slope there, lambda |beta_j| has slope lambda to both sides.",
-        "Zero is the best where lambda is at least the size of that slope. The slope is -2 x_j' W r, with r what "
+        "Zero is the best where lambda is at least the size of that slope. The slope is -2 x_j' Π r, with r what "
         "is left "
         "when beta_j is 0.",
         "r = y - X @ beta + X[:, j] * beta[j]; 2 * abs(X[:, j] @ (w * r))",
@@ -312,7 +312,7 @@ CONSTRAINED = Question(
     unit=UNIT,
     title="Forty fits under l1",
     points=3,
-    minutes=9,
+    minutes=7,
     difficulty=4,
     importance=4,
     kind="value",

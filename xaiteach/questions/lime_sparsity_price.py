@@ -105,7 +105,7 @@ PREDICT_PEAK = Question(
     answer="predict_peak",
     stub="predict_peak = ...",
     shape_words="a whole number from 1 to 20",
-    rubric=Rubric(reveal="The next item computes it."),
+    rubric=Rubric(reveal="The next item computes it.", least=1, most=20),
     hints=(
         "Nothing can be wrong here. On the 40 samples themselves every further feature helps. On others?",
         "A feature that helps by chance on 40 samples harms on all others.",
@@ -170,7 +170,7 @@ PREDICT_CORNERS = Question(
     answer="predict_corners",
     stub="predict_corners = ...",
     shape_words="a whole number from 0 to 40",
-    rubric=Rubric(reveal="The next item computes it."),
+    rubric=Rubric(reveal="The next item computes it.", least=0, most=40),
     hints=(
         "Nothing can be wrong here. The ball's corners are where one coefficient is 0. Do all ellipses touch "
         "there first?",
@@ -184,7 +184,7 @@ COMPARED = Question(
     unit=UNIT,
     title="Three budgets",
     points=3,
-    minutes=8,
+    minutes=10,
     difficulty=3,
     importance=5,
     kind="essay",

@@ -150,6 +150,12 @@ LIME_MAP_MISTAKES = (
         0.5,
     ),
     Mistake(
+        "fixed_width",
+        _map(_ASKED, "beta = local_fit(on, y, kernel_weights(on, 0.25))[1]", "return beta, beta[labels]"),
+        "The width is written into your function: it should be the argument `width`, which is not always 0.25.",
+        0.8,
+    ),
+    Mistake(
         "distance_of_pixels",
         _map(
             "images = mask_image(x, fill, labels, on)",

@@ -152,7 +152,12 @@ def _pass_cases(seed: int, size: Size) -> list[Case]:
             calls = rng.integers(1, 9, 6)
             back = rng.permutation([1, 1, 0, 0, 1, 0])
             plans.append((str(i), calls.tolist(), back.tolist()))
-    return [Case(name, {"calls": np.array(calls), "back": np.array(back)}) for name, calls, back in plans]
+    return [
+        Case(
+            name, {"calls": np.array(calls), "back": np.array(back), "layer": 2 * (i % 2)}
+        )  # layer 0: no gradient goes in
+        for i, (name, calls, back) in enumerate(plans)
+    ]
 
 
 def _pass_expected(case: Case) -> Mapping[str, Any]:
@@ -193,10 +198,10 @@ PASSES = Question(
         "def probe(answer, case):\n"
         "    import torch\n"
         "    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))\n"
-        "    layer = model[2]\n"
+        "    layer = model[case['layer']]\n"
         "    def run():\n"
         "        for n, back in zip(case['calls'].tolist(), case['back'].tolist()):\n"
-        "            score = model(torch.ones(n, 3, requires_grad=True))\n"
+        "            score = model(torch.ones(n, 3))\n"
         "            if back:\n"
         "                score.sum().backward()\n"
         "    found = answer(run, layer)\n"
@@ -212,6 +217,20 @@ PASSES = Question(
             _pass("1", "1"),
             "You counted calls. A call may hold fifty pictures, and costs fifty times as much: count len(output).",
             0.5,
+        ),
+        Mistake(
+            "length_of_inputs",
+            _pass("len(inputs)", "len(after[0])"),
+            "Forward you took the length of `inputs`. A hook is handed a tuple, whose length is 1: take that of "
+            "the tensor "
+            "in it, or of the output.",
+            0.6,
+        ),
+        Mistake(
+            "length_of_gradients",
+            _pass("len(output)", "len(after)"),
+            "Backward you took the length of a tuple, which is 1. Take that of the tensor in it: len(grad_output[0]).",
+            0.6,
         ),
         Mistake(
             "forward_for_backward",

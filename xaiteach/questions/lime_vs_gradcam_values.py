@@ -29,7 +29,7 @@ PREDICT_SIGNS = Question(
     answer="predict_signs",
     stub="predict_signs = ...",
     shape_words="a whole number from 0 to 19",
-    rubric=Rubric(reveal="The next item computes it."),
+    rubric=Rubric(reveal="The next item computes it.", least=0, most=19),
     hints=(
         "Nothing can be wrong here. What is left of a fur's texture under grey, and what under a blur?",
         "If the fill did not matter, no sign would change; if it were all that matters, half of them would.",
@@ -189,7 +189,7 @@ PREDICT_BETTER = Question(
     answer="predict_better",
     stub="predict_better = ...",
     shape_words="a whole number from 0 to 8",
-    rubric=Rubric(reveal="The next item computes it."),
+    rubric=Rubric(reveal="The next item computes it.", least=0, most=8),
     hints=(
         "Nothing can be wrong here. The objects cover some 5 to 15 % of a scene; which map can be so small?",
         "Grad-CAM has 8 by 8 positions here, and is then smoothed; LIME has about 27 superpixels.",

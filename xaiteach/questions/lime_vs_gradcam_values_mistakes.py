@@ -35,6 +35,13 @@ FILL_MISTAKES = (
         0.5,
     ),
     Mistake(
+        "unweighted",
+        _fills(_GREY.replace(", w)", ", torch.ones_like(w))"), _BLUR.replace(", w)", ", torch.ones_like(w))")),
+        "All samples count the same in your fits. Near ones count more: local_fit takes the weights as its third "
+        "argument.",
+        0.6,
+    ),
+    Mistake(
         "sizes",
         _fills(f"{_GREY}.abs()", f"{_BLUR}.abs()"),
         "You correlated the sizes. A superpixel that speaks for the class under one fill and against it under "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -101,26 +102,29 @@ EDGES = Question(
 
 
 @functools.cache
-def halves_covered() -> tuple[float, float, float]:
-    """Logit of astronaut on retina | astronaut: whole, with the retina under grey, with the astronaut under grey."""
+def halves_covered() -> dict[str, tuple[float, float, float]]:
+    """Fill -> logit of astronaut on retina | astronaut: whole, with the retina covered, with the astronaut covered."""
     import torch
 
     from xaiteach import models
 
     each = asked()[4]
     x, half = each["x"], each["x"].shape[2] // 2
-    images = x.repeat(3, 1, 1, 1)
-    grey = x.mean((1, 2), keepdim=True)
-    images[1, :, :, :half], images[2, :, :, half:] = grey, grey
-    with torch.no_grad():
-        whole, no_retina, no_astronaut = models.load("crops_cnn")(images)[:, each["pair"].y].tolist()
-    return whole, no_retina, no_astronaut
+    network, found = models.load("crops_cnn"), {}
+    for name, fill in (("grey", x.mean((1, 2), keepdim=True).expand_as(x)), ("black", torch.zeros_like(x))):
+        images = x.repeat(3, 1, 1, 1)
+        images[1, :, :, :half], images[2, :, :, half:] = fill[:, :, :half], fill[:, :, half:]
+        with torch.no_grad():
+            whole, no_retina, no_astronaut = network(images)[:, each["pair"].y].tolist()
+        found[name] = (whole, no_retina, no_astronaut)
+    return found
 
 
 def _agreement_expected(case: Case) -> Mapping[str, Any]:
     """By covering either half, which asks the network and neither map."""
-    whole, no_retina, no_astronaut = halves_covered()
-    lives_on_retina = whole - no_retina > 0.5 * whole and no_astronaut > no_retina
+    lives_on_retina = all(
+        no_retina < whole < no_astronaut for whole, no_retina, no_astronaut in halves_covered().values()
+    )
     true = {"a": not lives_on_retina, "b": False, "c": lives_on_retina, "d": not lives_on_retina}
     return {"choice": "".join(letter for letter, holds in true.items() if holds)}
 
@@ -143,7 +147,7 @@ AGREEMENT = Question(
         "a": "Two independent methods agree, so the astronaut must be where they point.",
         "b": "Two independent methods agree, so both are right about the network; no further test is needed.",
         "c": "That they agree shows neither. The mask says that the retina is no astronaut; covering the halves says "
-        "that the network takes it for one.",
+        "that the score they explain comes from it all the same.",
         "d": "Both put little energy inside the mask, so both are wrong about the network.",
     },
     shape_words='one of the letters, in quotes: "a", "b", "c" or "d"',
@@ -157,22 +161,23 @@ AGREEMENT = Question(
         Mistake(
             "b",
             'agreement = "b"\n',
-            "They happen to be right about this network, but their agreement is no proof: two methods may share "
-            "a fault, "
-            "such as following contrast. It was the test with covered halves that showed it.",
+            "They happen to be right about the score that they explain, but their agreement is no proof: two "
+            "methods may "
+            "share a fault, such as following contrast. It was the test with covered halves that showed it.",
             0.3,
         ),
         Mistake(
             "d",
             'agreement = "d"\n',
-            "The mask is the truth about the picture, not about the network. Cover the retina and the logit falls; the "
-            "network does look there, and the maps say so.",
+            "The mask is the truth about the picture, not about the network. Cover the retina and the logit "
+            "falls, cover "
+            "the astronaut and it rises: the score does come from there, and the maps say so.",
         ),
     ),
     variants=(Variant("capital", 'agreement = "C"\n'),),
     hints=(
         "There are two truths here: what is in the picture, and what the network does with it. Which does a mask know?",
-        "Look at the three logits: on which half does this score live?",
+        "Look at the logits: which half has to be covered to make this score fall?",
         "What was shown by the masks, what by the covered halves, and what by the agreement alone?",
     ),
 )
@@ -221,10 +226,17 @@ def _scenarios_expected(case: Case) -> Mapping[str, Any]:
     return {"letters": BEST}
 
 
-def _turned(place: int) -> str:
-    letters = list(BEST)
-    letters[place] = "G" if letters[place] == "L" else "L"
+def _turned(*places: int) -> str:
+    letters = [("G" if letter == "L" else "L") if i in places else letter for i, letter in enumerate(BEST)]
     return f'scenarios = "{"".join(letters)}"\n'
+
+
+def _two_turned() -> Iterator[Mistake]:
+    """Two wrong letters, but for the two that make all six LIME's."""
+    for i, j in itertools.combinations(range(6), 2):
+        if _turned(i, j) != 'scenarios = "LLLLLL"\n':
+            (one, first), (other, second) = _WRONG[i], _WRONG[j]
+            yield Mistake(f"{one}_and_{other}", _turned(i, j), f"{first} {second}", 0.6)
 
 
 SCENARIOS = Question(
@@ -239,11 +251,18 @@ SCENARIOS = Question(
     answer="scenarios",
     stub="scenarios = ...",
     cases=_one("the six scenarios"),
-    probe="def probe(answer, case):\n    return {'letters': ''.join(str(v) for v in answer)}\n",
+    probe=(
+        "def probe(answer, case):\n"
+        "    letters = [v for v in ''.join(str(v) for v in answer).upper() if v not in ' ,.;']\n"
+        "    if len(letters) != 6 or set(letters) - {'L', 'G'}:\n"
+        "        raise ValueError('six letters are asked for, each of them L or G')\n"
+        "    return {'letters': ''.join(letters)}\n"
+    ),
     expected=_scenarios_expected,
     shape_words='six letters, L or G, in one text in quotes, such as "LGLGLG"',
     mistakes=(
         *(Mistake(name, _turned(i), sentence, 0.8) for i, (name, sentence) in enumerate(_WRONG)),
+        *_two_turned(),
         Mistake(
             "always_lime",
             'scenarios = "LLLLLL"\n',
@@ -269,6 +288,7 @@ SCENARIOS = Question(
     variants=(
         Variant("small_letters", 'scenarios = "llglgl"\n'),
         Variant("list", 'scenarios = ["L", "L", "G", "L", "G", "L"]\n'),
+        Variant("spaced", 'scenarios = "L, L, G, L, G, L"\n'),
     ),
     hints=(
         "For each: can you get gradients of a layer whose maps have places? How much time is there? What is asked?",
@@ -288,7 +308,7 @@ BESIDE = Question(
     kind="essay",
     answer="beside",
     stub='beside = """\n...\n"""',
-    shape_words="six to ten sentences between the quotes",
+    shape_words="six to ten sentences between the quotes, at least 60 words",
     rubric=Rubric(
         criteria=(
             (0.75, "model access: LIME asks for scores only; Grad-CAM for a layer's maps and the gradient there"),

@@ -94,6 +94,8 @@ class Rubric:
         weak, weak_notes : a weak answer, and what it lacks.
         least_words : of an essay; a shorter one is not taken.
         reveal : what is said when a prediction has been recorded; empty where the notebook goes on to show it.
+        least, most : of a prediction that is a number; another one is not taken. None: anything is.
+        whole : whether such a number must be a whole one.
     """
 
     criteria: tuple[tuple[float, str], ...] = ()
@@ -101,6 +103,18 @@ class Rubric:
     weak_notes: str = ""
     least_words: int = 20
     reveal: str = ""
+    least: float | None = None
+    most: float | None = None
+    whole: bool = True
+
+    def takes(self, written: np.ndarray[Any, Any]) -> bool:
+        """Whether a prediction is a number that can be what is asked for."""
+        if self.least is None or self.most is None:
+            return True
+        if written.dtype.kind not in "iuf" or written.size != 1:
+            return False
+        number = float(written.reshape(()))
+        return self.least <= number <= self.most and (number.is_integer() or not self.whole)
 
 
 def _one_case(seed: int, size: Size) -> Sequence[Case]:

@@ -26,7 +26,10 @@ def encode(value: Any) -> dict[str, Any]:
         value = value.numpy()
     elif isinstance(value, (list, tuple)):
         value = [item.detach().cpu().numpy() if hasattr(item, "detach") else item for item in value]
-    array = np.array(value)
+    try:
+        array = np.array(value)
+    except ValueError:
+        raise TypeError("its parts have different shapes, so that they make no array") from None
     if array.dtype.kind == "U" and array.ndim == 0:
         raw = str(array).encode("utf-8")
         return {"dtype": "str", "shape": [], "b64": base64.b64encode(raw).decode("ascii")}

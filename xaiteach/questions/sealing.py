@@ -107,7 +107,7 @@ class SealedKey:
         """Shape of each named array; None for a text."""
         return self.forms
 
-    def expected(self, digits: int = 3) -> str | None:
+    def expected(self, digits: int = 3, start: int = 0) -> str | None:
         """None: this release does not know it."""
         return None
 

@@ -31,7 +31,7 @@ PREDICT_WEIGHTS = Question(
     answer="predict_weights",
     stub="predict_weights = ...",
     shape_words="a whole number from 1 to 12",
-    rubric=Rubric(reveal="The next item shows it."),
+    rubric=Rubric(reveal="The next item shows it.", least=1, most=12),
     hints=(
         "Nothing can be wrong here. What does a head that averages over time know of the order of the frames?",
         "Exchange two frames: does the score change?",
@@ -112,7 +112,7 @@ PREDICT_FRAME = Question(
     answer="predict_frame",
     stub="predict_frame = ...",
     shape_words="a whole number from 0 to 11",
-    rubric=Rubric(reveal="The next item computes it."),
+    rubric=Rubric(reveal="The next item computes it.", least=0, most=11),
     hints=(
         "Nothing can be wrong here. The camera shows the first columns of the rocket in frame 4, and half of it "
         "in frame 7.",

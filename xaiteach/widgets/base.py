@@ -156,7 +156,8 @@ class Exploration(ABC):
     def text(self) -> str:
         """What the picture shows, in words, and the call that makes it again."""
         frame = self.frame()
-        return "\n".join(part for part in (self.title, frame["reading"], frame["note"], frame["state"]) if part)
+        again = f"To come back here: {frame['state']}" if frame["state"] else ""
+        return "\n".join(part for part in (self.title, self.task, frame["reading"], frame["note"], again) if part)
 
     def __repr__(self) -> str:
         return self.text()

@@ -84,13 +84,17 @@ def _grid() -> Array:
 
 @functools.lru_cache(maxsize=256)
 def painted(rho: float, s: float, norm: str, k: float) -> tuple[Array, float]:
-    """Code of each place, (25, 25): 1 where beta2 is 0, -1 where beta1 is, else 0; and the share of zeros outside."""
+    """Code of each place, (25, 25): 1 where beta2 is 0, -1 where beta1 is, else 0; and the share of zeros outside.
+
+    An optimum on an axis has its zero before any budget: it is painted, and not counted.
+    """
     b = _grid()
     size = np.abs(constrained(gram(rho, s), b, norm, k))
     code = (size[:, 1] < _ZERO).astype(float) - (size[:, 0] < _ZERO)
     length = np.abs(b).sum(1) if norm == "l1" else np.linalg.norm(b, axis=1)
-    outside = length > k + _ZERO if norm != "l0" else (np.abs(b) > _ZERO).all(1)
-    share = float((size.min(1) < _ZERO)[outside].mean())
+    off_axis = (np.abs(b) > _ZERO).all(1)  # an optimum on an axis has its zero before any budget
+    outside = (length > k + _ZERO) | (norm == "l0")
+    share = float((size.min(1) < _ZERO)[outside & off_axis].mean())
     return np.where(outside, code, 0.0).reshape(len(STEPS), len(STEPS)), share
 
 
@@ -145,7 +149,7 @@ class PlaneOfOptima(Exploration):
         share = painted(rho, s, "l1", k)[1]
         reading = (
             f"Red: the second coefficient is 0; blue: the first is. From the free optimum ({state['b1']}, "
-            f"{state['b2']}) {'; '.join(told)} of the optima outside."
+            f"{state['b2']}) {'; '.join(told)} of the optima outside that lie on no axis."
         )
         return Drawing(strip(panels, reading, aspect=1.0), *_told(share))
 
