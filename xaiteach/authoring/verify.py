@@ -103,6 +103,8 @@ def verify_question(
         len(question.mistakes), 0, len(question.variants), 0,
     )  # fmt: skip
     row.problems += question.problems()
+    if not any(question.cases(seed, "fresh") for seed in seeds):
+        seeds = seeds[:1]  # nothing in it depends on the seed: more of them would prove the same again
     caught = {mistake.name: 0 for mistake in question.mistakes}
     passed = {variant.name: 0 for variant in question.variants}
     for seed in seeds:
