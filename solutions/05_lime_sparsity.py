@@ -256,10 +256,16 @@ if ready("lime_sparsity.zero_stays"):
     print(
         f"from lambda = {max(prices):.1f} on all 20 features of the signal are 0; below it the first to come in is number {first}"
     )
+    samples, scores = twins(0.5)
+    said = [f"{float(zero_stays(samples, scores, one, torch.zeros(3).double(), j)):.2f}" for j in range(3)]
+    print(f"on the design of `missed` features 0, 1 and 2 stay at 0 from {', '.join(said)} on")
 
 # %% [markdown]
 # A whole interval of slopes is outweighed by the kink of $|b|$ at 0: that is why l1 gives exact zeros. The square's slope at 0 is 0,
 # and outweighs nothing.
+#
+# And where greedy missed, the lasso lets the same feature in first: as the price falls, $x_3$ (number 2 here) comes in before the others.
+# Unlike greedy it gives back what it took: at a price of 0 the fit is $x_1 + x_2$ again.
 
 # %% [markdown]
 # {{ item lime_sparsity.project_l1 }}

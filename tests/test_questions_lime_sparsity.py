@@ -150,3 +150,12 @@ def test_the_budget_moves_the_share_of_zeros_and_the_correlation_does_not() -> N
     assert falling == sorted(falling, reverse=True)
     assert plane_of_optima(k=2.0).frame()["solved"]
     assert not plane_of_optima(rho=0.9).frame()["solved"]
+
+
+def test_on_the_design_that_greedy_misses_the_lasso_lets_the_same_feature_in_first_and_gives_it_back() -> None:
+    third = np.array([1.0, 1.0, 0.5]) / 1.5
+    X, y = np.column_stack([np.eye(3)[:, :2], third]), np.array([1.0, 1.0, 0.0])
+    in_first = lime.Lasso(penalty=2.5, fit_intercept=False).fit(X, y).coef_
+    assert np.flatnonzero(np.abs(in_first) > 1e-9).tolist() == [2]
+    at_last = lime.Lasso(penalty=1e-6, fit_intercept=False).fit(X, y).coef_
+    np.testing.assert_allclose(at_last, [1, 1, 0], atol=1e-4)
