@@ -16,7 +16,6 @@ _MAGIC = re.compile(r"^\s*(%%?[A-Za-z]|!|\?)|^\s*[\w.]+\?{1,2}\s*$")
 _TIMED = re.compile(r"^(\s*)%time(?:it)?\s+(?=[^-\s])")
 _HARMLESS = frozenset({"time", "timeit", "capture", "prun", "memit"})
 _BUILTINS = frozenset(dir(builtins))
-_COMPREHENSIONS = frozenset({"listcomp", "setcomp", "dictcomp", "genexpr"})
 _PARSING = threading.RLock()
 """Python 3.11 counts the depth of all trees in one place: where a thread that parses is interrupted by the collector,
 and another parses meanwhile, the first fails with a SystemError. The grader's workers are threads."""
@@ -80,12 +79,31 @@ def _table(source: str) -> symtable.SymbolTable | None:
 
 def defined_names(source: str) -> set[str]:
     """Names that a cell binds at its top level, by any statement; roughly, for source that does not parse."""
-    table = _table(source)
-    if table is None:
+    tree = _parse(source)
+    try:
+        return set().union(*(_bound(node) for node in tree.body)) if tree is not None else _roughly_defined(source)
+    except RecursionError:
         return _roughly_defined(source)
-    bound = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
-    inside = [scope for scope in _scopes(table) if scope.get_name() in _COMPREHENSIONS]  # := binds around them
-    return bound | {s.get_name() for scope in inside for s in scope.get_symbols() if s.is_global() and s.is_assigned()}
+
+
+def _bound(node: ast.AST) -> set[str]:
+    """From the tree, as newer compilers put the variables of a comprehension among those around it."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {node.name}
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    names = {node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else set()
+    if isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
+        names.add(node.name)
+    if isinstance(node, ast.MatchMapping) and node.rest:
+        names.add(node.rest)
+    inside = list(ast.iter_child_nodes(node))
+    if isinstance(node, ast.comprehension):
+        inside.remove(node.target)  # its own variable; what := binds in it is bound around it
+    for child in inside:
+        if not isinstance(child, ast.Lambda):
+            names |= _bound(child)
+    return names
 
 
 def _scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
@@ -111,7 +129,7 @@ def free_names(source: str) -> set[str]:
     table = _table(source)
     if table is None:
         return set()
-    found = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
+    found = {s.get_name() for s in table.get_symbols() if s.is_referenced() and not s.is_assigned()}
     found |= {s.get_name() for scope in _scopes(table) for s in scope.get_symbols() if s.is_global()}
     return found - defined_names(source) - _BUILTINS
 
