@@ -151,6 +151,14 @@ def test_verify_finds_everything_in_order():
     assert all(row.mistakes_caught == row.mistakes for row in rows)
 
 
+@pytest.mark.parametrize(("question", "times"), [("start_here.energy_share", 3), ("lime_vs_gradcam.edges", 1)])
+def test_a_question_is_verified_as_often_as_its_seeds_make_a_difference(question, times, monkeypatch):
+    tried = []
+    monkeypatch.setattr(verify, "_verify_seed", lambda question, master, seed, *rest: tried.append(seed))
+    verify.verify_question(find(question), seeds=range(3))
+    assert tried == list(range(times))
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

@@ -296,5 +296,11 @@ def test_a_panel_of_curves_marks_its_step_and_draws_zero_in() -> None:
     assert figure.png() != plain.png()
 
 
+def test_a_third_curve_is_refused_and_not_left_out() -> None:
+    panel = plots.Panel("three", curves={name: [0.0, 1.0] for name in "abc"})
+    with h.fails(OptionError, "2 at most; got 3", "plots.curves"):
+        plots.strip([panel], "three curves")
+
+
 def test_a_curve_that_is_zero_everywhere_can_be_drawn() -> None:
     assert plots.strip([plots.Panel("flat", curves={"energy": [0.0, 0.0]}, at=0)], "flat").png()

@@ -343,3 +343,26 @@ def test_a_prediction_is_taken_where_it_can_be_the_answer(written, taken):
 def test_a_prediction_that_is_no_whole_number_is_taken_where_none_is_asked_for():
     assert Rubric(least=0, most=10, whole=False).takes(np.asarray(4.5))
     assert Rubric().takes(np.asarray("anything"))
+
+
+def test_nothing_is_said_of_parts_where_a_question_judges_by_itself():
+    def question(judged):
+        return Question(
+            id="gradcam.rows", unit="02_gradcam", title="Rows", points=1, minutes=1, difficulty=1, importance=1,
+            kind="value", answer="rows", stub="rows = ...", hints=("a", "b", "c"), judge=judged,
+            expected=lambda case: {"rows": np.eye(3)}, probe="def probe(answer, case):\n    return {'rows': answer}\n",
+            mistakes=tuple(Mistake(str(i), f"rows = {i}\n", "No.") for i in range(3)),
+            variants=(Variant("a", "rows = 1\n"),),
+        )  # fmt: skip
+
+    wrong = np.eye(3) + np.array([0, 0.7, 0])
+    for judged, said in ((None, True), (lambda case, got, truth: False, False)):
+        asked = question(judged)
+        key = Key(asked.cases(0, "public")[0], {"rows": np.eye(3)})
+        payload = {
+            "question": asked.id,
+            "case": key.case.name,
+            "values": {"rows": probing.encode(wrong)},
+            "error": None,
+        }
+        assert ("2 of 3 columns are right" in judge(asked, [key], [payload]).sentence) is said

@@ -159,3 +159,22 @@ def test_on_the_design_that_greedy_misses_the_lasso_lets_the_same_feature_in_fir
     assert np.flatnonzero(np.abs(in_first) > 1e-9).tolist() == [2]
     at_last = lime.Lasso(penalty=1e-6, fit_intercept=False).fit(X, y).coef_
     np.testing.assert_allclose(at_last, [1, 1, 0], atol=1e-4)
+
+
+def test_between_twins_l2_shares_and_the_others_choose_and_a_unit_moves_all_but_l0() -> None:
+    u, v = np.random.default_rng(0).normal(size=(2, 200))
+    found = {}
+    for name, columns in (("plain", [u, u, v]), ("scaled", [u, u, v / 10])):
+        for norm, solver in (
+            ("l0", lime.SELECTIONS["best_subset"](2)),
+            ("l1", lime.Lasso(k=2.0)),
+            ("l2", lime.Ridge(k=1.5)),
+        ):
+            found[name, norm] = solver.fit(np.column_stack(columns), 2 * u + v).coef_
+    assert found["plain", "l2"][0] == pytest.approx(found["plain", "l2"][1])
+    for norm in ("l0", "l1"):
+        assert found["plain", norm][1] == pytest.approx(0, abs=1e-9)
+    np.testing.assert_allclose(found["plain", "l0"], [2, 0, 1], atol=1e-9)
+    np.testing.assert_allclose(found["scaled", "l0"], [2, 0, 10], atol=1e-9)  # v is worth as much as before
+    np.testing.assert_allclose(found["plain", "l1"], [1.47, 0, 0.53], atol=0.01)
+    np.testing.assert_allclose(found["scaled", "l1"], [1.82, 0, 0.18], atol=0.01)

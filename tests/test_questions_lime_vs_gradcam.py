@@ -141,6 +141,7 @@ def test_on_squares_the_energy_falls_a_little_and_stays_above_grad_cam() -> None
         heat = np.maximum(weighted(on, y), 0)[squares.numpy()]
         shares.append(heat[each["mask"].numpy()].sum() / heat.sum())
     assert float(np.mean(shares)) == pytest.approx(0.44, abs=0.006)
+    assert sum(share > cam for share, cam in zip(shares, truth("energies")[:, 2], strict=True)) == 6
 
 
 def test_a_map_painted_on_superpixels_jumps_at_their_borders_alone() -> None:
@@ -163,9 +164,30 @@ def test_both_maps_lie_on_the_retina_and_the_network_looks_there() -> None:
     assert np.corrcoef(cam.ravel(), heat.ravel())[0, 1] > 0.8
     for each in (np.maximum(heat, 0), cam):
         assert each[odd["pair"].mask].sum() / each.sum() < 0.25
-    for whole, no_retina, no_astronaut in halves_covered().values():
+    logits = halves_covered()
+    for whole, no_retina, no_astronaut in logits.values():
         assert no_retina < 0.8 * whole
         assert no_astronaut > whole
+    assert logits["grey"][1] < 0.5 * logits["grey"][0]
+
+
+@pytest.mark.parametrize("name", ["grey", "black"])
+def test_the_logit_comes_from_the_retina_and_the_decision_does_not(name: str) -> None:
+    x, classes = asked()[4]["x"], data.crops(split="test").class_names
+    fill = x.mean((1, 2), keepdim=True).expand_as(x) if name == "grey" else torch.zeros_like(x)
+    covered = x.repeat(2, 1, 1, 1)
+    covered[0, :, :, :64], covered[1, :, :, 64:] = fill[:, :, :64], fill[:, :, 64:]
+    with torch.no_grad():
+        first = models.load("crops_cnn")(covered).argmax(1)
+    assert [classes[int(c)] for c in first] == ["astronaut", "retina"]
+
+
+def test_the_first_map_of_the_exercises_is_the_luckiest_of_ten_seeds() -> None:
+    ons, ys = seeds()
+    labels, mask = asked()[0]["labels"].numpy(), asked()[0]["pair"].mask
+    heats = [np.maximum(fitted(on, y), 0)[labels] for on, y in zip(ons, ys, strict=True)]
+    shares = [heat[mask].sum() / heat.sum() for heat in heats]
+    assert int(np.argmax(shares)) == 0
 
 
 def test_the_scenarios_answer_holds_for_the_transformer() -> None:
@@ -184,16 +206,16 @@ def test_a_unit_takes_75_minutes_and_says_what_it_gives() -> None:
     assert sum(question.minutes for question in of_unit(UNIT) if question.stretch) == 16
 
 
-def test_the_lessons_numbers_on_one_scene_and_three_fills_hold() -> None:
+def test_the_lessons_numbers_on_one_scene_and_four_fills_hold() -> None:
     model, pair = models.load("crops_cnn"), data.crops(split="test").pairs[PAIRS[0]]
     x, labels = pair.x[0], lime.slic(pair.x[0], 24)
 
-    def share(network: Any, image: Any, c: int, cut: Any, fill: Any, mask: Any) -> float:
+    def share(network: Any, image: Any, c: int, cut: Any, fill: Any, mask: Any, seed: int = 0) -> float:
         def score(batch: Any) -> Any:
             with torch.no_grad():
                 return network(batch)[:, c]
 
-        options = {"labels": cut, "fill": fill, "n_samples": 200, "generator": torch.Generator().manual_seed(0)}
+        options = {"labels": cut, "fill": fill, "n_samples": 200, "generator": torch.Generator().manual_seed(seed)}
         near = lime.superpixel_neighbourhood(score, image, **options)
         heat = near.explain(lime.LeastSquares()).values.reshape(cut.shape).numpy().clip(min=0)
         return float(heat[mask].sum() / heat.sum())
@@ -202,6 +224,8 @@ def test_the_lessons_numbers_on_one_scene_and_three_fills_hold() -> None:
     shares = [share(model, x, pair.y, labels, fill, pair.mask) for fill in fills]
     assert shares[0] > 0.9
     assert max(shares[1:]) < 0.65
+    own = [share(model, x, pair.y, labels, "mean", pair.mask, seed) for seed in range(5)]
+    assert 0.15 < min(own) <= max(own) < 0.27  # with the lime package's fill the map lies on the coffee
     vgg, scenes = models.load("vgg64_narrow"), data.scenes("test", n=100)
     scene, c, mask = torch.tensor(scenes.x[11]), int(scenes.object[11]), scenes.mask[11]
     cuts = (lime.slic(scene, 32), lime.grid((64, 64), 25), lime.quickshift(scene, 3, 8, 0.5))

@@ -153,6 +153,10 @@ _STYLES = (("#b2182b", "-", "o"), ("#2166ac", "--", "s"))  # told apart without 
 
 def _curves(axes: Axes, panel: Panel, extent: Extent) -> None:
     """Curves over whole steps, on one axis that holds zero; the marked step has a line and its values have rings."""
+    if len(panel.curves) > len(_STYLES):
+        raise OptionError(
+            f"strip: a panel's `curves` must be {len(_STYLES)} at most; got {len(panel.curves)}. Try plots.curves."
+        )
     left, right, bottom, top = extent
     left, right = left + 0.36, right - 0.08
     rows = {label: np.asarray(values, dtype=np.float64) for label, values in panel.curves.items()}

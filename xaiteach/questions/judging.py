@@ -272,7 +272,8 @@ def _wrong(
     if values is not None and not _same_form(keys[index], values):
         return Verdict(question.id, "wrong_form", 0.0, _form_words(question, keys[index], values), **shared)
     key, words = keys[index], _value_words(values, public, fresh)
-    if values is not None and first is not None and isinstance(key, Key):
+    # Where the question judges by itself, what differs from the one truth kept here may be right all the same.
+    if values is not None and first is not None and isinstance(key, Key) and question.judge is None:
         words = " ".join(filter(None, [words, showing.off(key.truth, values, key.tolerance)]))
     return Verdict(question.id, "wrong_value", 0.0, words, **shared)
 

@@ -31,16 +31,15 @@ def _scores(network: Any, x: Any, fill: Any, labels: Any, on: Any, c: int) -> An
     return torch.cat(parts).double()
 
 
-def _pieces(x: Any, n: int, sigma: float) -> tuple[Any, Any, Any]:
+def _pieces(x: Any, n: int) -> tuple[Any, Any, Any]:
     """Superpixels, grey and blurred fill of a picture."""
     import torch
     from skimage.filters import gaussian
-    from skimage.segmentation import slic
 
-    labels = torch.from_numpy(slic(x.permute(1, 2, 0).double().numpy(), n_segments=n, start_label=0)).long()
-    return labels, x.mean((1, 2), keepdim=True).expand_as(x), torch.from_numpy(
-        gaussian(x.numpy(), sigma=sigma, channel_axis=0)
-    )  # fmt: skip
+    from xaiteach.lime import slic
+
+    blur = torch.from_numpy(gaussian(x.numpy(), sigma=8.0, channel_axis=0))
+    return slic(x, n), x.mean((1, 2), keepdim=True).expand_as(x), blur
 
 
 def _drawn(N: int, n: int, seed: int) -> Any:
@@ -58,7 +57,7 @@ def asked() -> list[dict[str, Any]]:
     found = []
     for i in PAIRS:
         x = pairs[i].x[0]
-        labels, grey, blur = _pieces(x, 24, 8.0)
+        labels, grey, blur = _pieces(x, 24)
         on = _drawn(200, int(labels.max()) + 1, 0)
         y = {name: _scores(network, x, fill, labels, on, pairs[i].y) for name, fill in (("grey", grey), ("blur", blur))}
         found.append({"pair": pairs[i], "x": x, "labels": labels, "on": on, **y})
@@ -73,7 +72,7 @@ def seeds() -> tuple[Any, Any]:
     from xaiteach import data, models
 
     network, pair = models.load("crops_cnn"), data.crops(split="test").pairs[PAIRS[0]]
-    labels, grey, _ = _pieces(pair.x[0], 24, 8.0)
+    labels, grey, _ = _pieces(pair.x[0], 24)
     ons = torch.stack([_drawn(200, int(labels.max()) + 1, seed) for seed in range(10)])
     return ons, torch.stack([_scores(network, pair.x[0], grey, labels, on, pair.y) for on in ons])
 
@@ -90,7 +89,7 @@ def known() -> list[dict[str, Any]]:
     found = []
     for i in range(SCENES):
         x, c = torch.tensor(scenes.x[i]), int(scenes.object[i])
-        labels, grey, blur = _pieces(x, 32, 8.0)
+        labels, grey, blur = _pieces(x, 32)
         n = int(labels.max()) + 1
         on = _drawn(200, n, i)
         A = body(x[None]).detach().requires_grad_()
